@@ -1,1 +1,31 @@
-//! 
+//! The XDP programs of qhaul's two ports, and their loader.
+//!
+//! The programs steer frames to AF_XDP sockets and drop early what no worker should see; they know nothing of keys. They are
+//! written in C (`src/plain.bpf.c`, `src/cipher.bpf.c`), compiled by `build.rs` with clang, and embedded in this library.
+//!
+//! Attaching goes by netlink and not by `bpf_link`, on purpose: a link goes with its process, and an encryptor that was
+//! killed would leave its plain port open to the kernel. So the program stays, its sockets are gone, and it drops all: it
+//! fails closed. Dropping [`PlainProgram`] or [`CipherProgram`] detaches, and the next start replaces what a killed one left.
+
+/// Attaching, replacing and detaching a program at an interface.
+mod attachment;
+/// The program of the port that faces the backhaul.
+mod cipher;
+/// Named counters, summed over the CPUs.
+mod counters;
+/// What can go wrong, with its remedy.
+mod error;
+/// Loading an embedded object and reaching its maps.
+mod object;
+/// The program of the port that faces the trusted side.
+mod plain;
+/// Ready-made packets and a socket for the programs' tests.
+#[cfg(test)]
+mod testing;
+
+pub use attachment::AttachMode;
+pub use cipher::{CipherProgram, CipherSettings};
+pub use counters::{CipherCounters, PlainCounters};
+pub use error::Error;
+pub use object::MAX_QUEUES;
+pub use plain::PlainProgram;

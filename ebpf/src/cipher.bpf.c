@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+/*
+ * The cipher port, which faces the hostile backhaul. ESP in UDP from the peer goes to the AF_XDP socket of its queue; what
+ * the host needs to live on that network goes to the kernel; all else is dropped, and each drop is counted by its reason.
+ */
+
+#define COUNTERS 12
+#include "steer.h"
+
+/* In the order of the loader's `CipherCounters`. */
+enum {
+	TO_KERNEL_ARP = FIRST_OWN_COUNTER,
+	TO_KERNEL_NEIGHBOUR,
+	TO_KERNEL_ICMP,
+	TO_KERNEL_CHANNEL,
+	FOREIGN_SOURCE,
+	FRAGMENT,
+	MALFORMED,
+	NOT_FOR_US,
+	OTHER,
+	LAST_COUNTER = OTHER,
+};
+
+_Static_assert(COUNTERS == LAST_COUNTER + 1, "a counter was added without room for it");
+
+/* Set by the loader before the program is loaded; all in network byte order. */
+struct settings {
+	u32 peer_address;
+	u32 own_address;
+	u16 esp_port;
+	u16 channel_port;
+};
+
+volatile const struct settings settings = {};
+
+/* Headers as on the wire: every field lies at its natural alignment, so none needs packing. */
+struct ethernet {
+	u8 destination[6];
+	u8 source[6];
+	u16 type;
+};
+
+struct ipv4 {
+	u8 version_ihl;
+	u8 tos;
+	u16 total_length;
+	u16 id;
+	u16 fragment;
+	u8 ttl;
+	u8 protocol;
+	u16 checksum;
+	u32 source;
+	u32 destination;
+};
+
+struct ipv6 {
+	u32 version_class_flow;
+	u16 payload_length;
+	u8 next_header;
+	u8 hop_limit;
+	u8 source[16];
+	u8 destination[16];
+};
+
+struct ports {
+	u16 source;
+	u16 destination;
+};
+
+struct udp {
+	struct ports ports;
+	u16 length;
+	u16 checksum;
+};
+
+enum {
+	ETHERTYPE_IPV4 = 0x0800,
+	ETHERTYPE_ARP = 0x0806,
+	ETHERTYPE_IPV6 = 0x86dd,
+	PROTOCOL_ICMP = 1,
+	PROTOCOL_TCP = 6,
+	PROTOCOL_UDP = 17,
+	PROTOCOL_ICMPV6 = 58,
+	TCP_HEADER_MIN = 20,
+	ICMP_HEADER = 8,
+	/* RFC 791: more fragments, and the offset. */
+	MORE_OR_OFFSET = 0x3fff,
+	/* RFC 4861: router solicitation to redirect, which no router may have forwarded. */
+	ND_FIRST = 133,
+	ND_LAST = 137,
+	ND_HOP_LIMIT = 255,
+};
+
+/* ESP in UDP (RFC 3948) from the peer, or a drop. `length` is that of the IPv4 payload. */
+ALWAYS_INLINE int udp(struct xdp_md *ctx, struct ipv4 *ip, void *end, u32 length)
+{
+	struct udp *udp = (void *)(ip + 1);
+
+	if ((void *)(udp + 1) > end || length < sizeof(*udp) || BE16(udp->length) != length)
+		return drop(MALFORMED);
+	if (udp->ports.destination != settings.esp_port)
+		return drop(OTHER);
+	if (ip->source != settings.peer_address)
+		return drop(FOREIGN_SOURCE);
+	return to_socket(ctx);
+}
+
+/* The link channel, in either role, or a drop. */
+ALWAYS_INLINE int tcp(struct ipv4 *ip, void *end, u32 length)
+{
+	struct ports *ports = (void *)(ip + 1);
+
+	if ((void *)(ports + 1) > end || length < TCP_HEADER_MIN)
+		return drop(MALFORMED);
+	if (ports->source != settings.channel_port && ports->destination != settings.channel_port)
+		return drop(OTHER);
+	if (ip->source != settings.peer_address)
+		return drop(FOREIGN_SOURCE);
+	return to_kernel(TO_KERNEL_CHANNEL);
+}
+
+ALWAYS_INLINE int ipv4(struct xdp_md *ctx, struct ipv4 *ip, void *end)
+{
+	u32 total, present;
+
+	if ((void *)(ip + 1) > end)
+		return drop(MALFORMED);
+	if (ip->destination != settings.own_address)
+		return drop(NOT_FOR_US);
+	/* Options (a header above 20 bytes) are no part of what a peer sends. */
+	total = BE16(ip->total_length);
+	present = end - (void *)ip;
+	if (ip->version_ihl != 0x45 || total < sizeof(*ip) || total > present)
+		return drop(MALFORMED);
+	if (BE16(ip->fragment) & MORE_OR_OFFSET)
+		return drop(FRAGMENT);
+
+	switch (ip->protocol) {
+	case PROTOCOL_UDP:
+		return udp(ctx, ip, end, total - sizeof(*ip));
+	case PROTOCOL_TCP:
+		return tcp(ip, end, total - sizeof(*ip));
+	case PROTOCOL_ICMP:
+		return total < sizeof(*ip) + ICMP_HEADER ? drop(MALFORMED) : to_kernel(TO_KERNEL_ICMP);
+	default:
+		return drop(OTHER);
+	}
+}
+
+/* Neighbour discovery alone: the tunnel and the link channel run over IPv4. */
+ALWAYS_INLINE int ipv6(struct ipv6 *ip, void *end)
+{
+	u8 *type = (void *)(ip + 1);
+
+	if ((void *)(ip + 1) > end)
+		return drop(MALFORMED);
+	if (ip->next_header != PROTOCOL_ICMPV6)
+		return drop(OTHER);
+	if ((void *)(type + 1) > end || BE16(ip->payload_length) > end - (void *)(ip + 1))
+		return drop(MALFORMED);
+	if (*type < ND_FIRST || *type > ND_LAST || ip->hop_limit != ND_HOP_LIMIT)
+		return drop(OTHER);
+	return to_kernel(TO_KERNEL_NEIGHBOUR);
+}
+
+SEC("xdp")
+int qhaul_cipher(struct xdp_md *ctx)
+{
+	void *end = (void *)(long)ctx->data_end;
+	struct ethernet *ethernet = (void *)(long)ctx->data;
+
+	count(RECEIVED);
+	if ((void *)(ethernet + 1) > end)
+		return drop(MALFORMED);
+
+	switch (BE16(ethernet->type)) {
+	case ETHERTYPE_IPV4:
+		return ipv4(ctx, (void *)(ethernet + 1), end);
+	case ETHERTYPE_IPV6:
+		return ipv6((void *)(ethernet + 1), end);
+	case ETHERTYPE_ARP:
+		return to_kernel(TO_KERNEL_ARP);
+	default:
+		return drop(OTHER);
+	}
+}
+
+/* No helper in use asks for a GPL-compatible licence. */
+char licence[] SEC("license") = "MIT OR Apache-2.0";

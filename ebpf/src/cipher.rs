@@ -1,0 +1,76 @@
+use std::net::Ipv4Addr;
+use std::os::fd::BorrowedFd;
+
+use crate::attachment::{AttachMode, Attachment};
+use crate::object::{Embedded, Loaded};
+use crate::{CipherCounters, Error};
+
+static IMAGE: &Embedded<[u8]> = &Embedded(*include_bytes!(concat!(env!("OUT_DIR"), "/cipher.bpf.o")));
+
+/// What the cipher port's program lets in. Fixed when it is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CipherSettings {
+    /// The other site's outer address.
+    pub peer: Ipv4Addr,
+    /// This site's outer address.
+    pub own: Ipv4Addr,
+    /// UDP destination port of ESP: 4500 (RFC 3948).
+    pub esp_port: u16,
+    /// The link channel's TCP port, whichever side opens the connection.
+    pub channel_port: u16,
+}
+
+/// The program of the cipher port: ESP in UDP from the peer goes to the AF_XDP socket of its queue; ARP, IPv6 neighbour
+/// discovery, ICMP for us and the link channel go to the kernel; all else is dropped and counted by its reason.
+///
+/// Dropping this detaches the program. A process that is killed leaves it attached.
+#[derive(Debug)]
+pub struct CipherProgram {
+    // First, so that the program is detached before it is unloaded.
+    attachment: Attachment,
+    loaded: Loaded,
+}
+
+impl CipherProgram {
+    /// Loads the program with its settings and attaches it to `interface`, with no sockets yet.
+    pub fn attach(interface: &str, mode: AttachMode, settings: &CipherSettings) -> Result<Self, Error> {
+        let loaded = load(interface, settings)?;
+        let attachment = Attachment::new(interface, mode, &loaded.program())?;
+        Ok(Self { attachment, loaded })
+    }
+
+    /// Gives the frames of receive queue `queue` (below [`crate::MAX_QUEUES`]) to `socket`, an AF_XDP socket bound to it.
+    pub fn set_socket(&self, queue: u32, socket: BorrowedFd<'_>) -> Result<(), Error> {
+        self.loaded.set_socket(queue, socket)
+    }
+
+    /// What the program has done with the frames since it was attached.
+    pub fn counters(&self) -> Result<CipherCounters, Error> {
+        self.loaded.counters(|map| CipherCounters::read(map))
+    }
+
+    /// The kernel's id of the program, as `ip link` and `bpftool` show it.
+    pub fn id(&self) -> u32 {
+        self.attachment.id()
+    }
+}
+
+fn load(interface: &str, settings: &CipherSettings) -> Result<Loaded, Error> {
+    Loaded::load(interface, &IMAGE.0, Some(&settings.to_bytes()))
+}
+
+impl CipherSettings {
+    /// `struct settings` of `cipher.bpf.c`: all in network byte order.
+    fn to_bytes(self) -> [u8; 12] {
+        let mut bytes = [0; 12];
+        bytes[0..4].copy_from_slice(&self.peer.octets());
+        bytes[4..8].copy_from_slice(&self.own.octets());
+        bytes[8..10].copy_from_slice(&self.esp_port.to_be_bytes());
+        bytes[10..12].copy_from_slice(&self.channel_port.to_be_bytes());
+        bytes
+    }
+}
+
+#[cfg(test)]
+#[path = "cipher_tests.rs"]
+mod tests;

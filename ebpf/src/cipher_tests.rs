@@ -1,0 +1,193 @@
+use std::os::fd::AsFd;
+
+use super::*;
+use crate::testing::{DROP, PASS, REDIRECT, need_root, unbound_socket};
+
+const PEER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
+const OWN: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+const STRANGER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 66);
+const ESP: u16 = 4500;
+const CHANNEL: u16 = 4600;
+
+const UDP: u8 = 17;
+const TCP: u8 = 6;
+const ICMP: u8 = 1;
+const ICMPV6: u8 = 58;
+
+/// One frame, the verdict, and the one counter (beside `received`) that it moves.
+type Row = (&'static str, Vec<u8>, u32, &'static str);
+
+#[test]
+fn each_kind_of_frame_has_its_verdict_and_its_counter() {
+    need_root();
+    let loaded = load("test", &settings()).unwrap();
+    let socket = unbound_socket();
+    loaded.set_socket(0, socket.as_fd()).unwrap();
+    for (what, frame, verdict, counter) in rows_for_the_socket()
+        .into_iter()
+        .chain(rows_for_the_kernel())
+        .chain(rows_of_strangers())
+        .chain(rows_cut_short())
+        .chain(rows_of_no_concern())
+    {
+        let before = counters(&loaded);
+        assert_eq!(loaded.run(&frame), verdict, "verdict on {what}");
+        let moved: Vec<_> = counters(&loaded)
+            .rows()
+            .zip(before.rows())
+            .filter(|(after, before)| after.1 != before.1)
+            .map(|(after, before)| (after.0, after.1 - before.1))
+            .collect();
+        assert_eq!(moved, [("received", 1), (counter, 1)], "counters after {what}");
+    }
+}
+
+#[test]
+fn esp_without_a_socket_is_dropped_and_never_passed() {
+    need_root();
+    let loaded = load("test", &settings()).unwrap();
+    assert_eq!(loaded.run(&udp(PEER, OWN, ESP, 64)), DROP);
+    assert_eq!(counters(&loaded), CipherCounters { received: 1, no_socket: 1, ..Default::default() });
+}
+
+#[test]
+fn every_truncation_of_an_esp_packet_is_dropped() {
+    need_root();
+    let loaded = load("test", &settings()).unwrap();
+    let socket = unbound_socket();
+    loaded.set_socket(0, socket.as_fd()).unwrap();
+    let whole = udp(PEER, OWN, ESP, 64);
+    // The kernel runs nothing shorter than an Ethernet header.
+    for length in 14..whole.len() {
+        assert_eq!(loaded.run(&whole[..length]), DROP, "{length} bytes of {}", whole.len());
+    }
+    assert_eq!(counters(&loaded).malformed, whole.len() as u64 - 14);
+}
+
+fn rows_for_the_socket() -> Vec<Row> {
+    let mut padded = udp(PEER, OWN, ESP, 4);
+    padded.resize(60, 0);
+    let mut do_not_fragment = udp(PEER, OWN, ESP, 64);
+    do_not_fragment[20] = 0x40;
+    vec![
+        ("ESP from the peer", udp(PEER, OWN, ESP, 64), REDIRECT, "to_socket"),
+        ("a large ESP", udp(PEER, OWN, ESP, 1440), REDIRECT, "to_socket"),
+        ("ESP padded to the least frame", padded, REDIRECT, "to_socket"),
+        ("ESP with DF", do_not_fragment, REDIRECT, "to_socket"),
+    ]
+}
+
+fn rows_for_the_kernel() -> Vec<Row> {
+    vec![
+        ("ARP", ethernet(0x0806, &[0; 28]), PASS, "to_kernel_arp"),
+        ("a router solicitation", nd(133, 255), PASS, "to_kernel_neighbour"),
+        ("a redirect", nd(137, 255), PASS, "to_kernel_neighbour"),
+        ("an echo request from anyone", ipv4(STRANGER, OWN, ICMP, &[8; 8]), PASS, "to_kernel_icmp"),
+        ("fragmentation needed from a router", ipv4(STRANGER, OWN, ICMP, &[3; 36]), PASS, "to_kernel_icmp"),
+        ("the channel, we are server", tcp(PEER, OWN, 50000, CHANNEL), PASS, "to_kernel_channel"),
+        ("the channel, we are client", tcp(PEER, OWN, CHANNEL, 50000), PASS, "to_kernel_channel"),
+    ]
+}
+
+fn rows_of_strangers() -> Vec<Row> {
+    vec![
+        ("ESP from a stranger", udp(STRANGER, OWN, ESP, 64), DROP, "foreign_source"),
+        ("the channel from a stranger", tcp(STRANGER, OWN, 50000, CHANNEL), DROP, "foreign_source"),
+        ("ESP for another host", udp(PEER, STRANGER, ESP, 64), DROP, "not_for_us"),
+        ("an echo request for another host", ipv4(PEER, STRANGER, ICMP, &[8; 8]), DROP, "not_for_us"),
+        ("broadcast", udp(PEER, Ipv4Addr::BROADCAST, ESP, 64), DROP, "not_for_us"),
+        ("our own address as source", udp(OWN, OWN, ESP, 64), DROP, "foreign_source"),
+    ]
+}
+
+fn rows_cut_short() -> Vec<Row> {
+    let altered = |frame: Vec<u8>, at: usize, value: u8| {
+        let mut frame = frame;
+        frame[at] = value;
+        frame
+    };
+    let esp = || udp(PEER, OWN, ESP, 64);
+    vec![
+        ("a first fragment", altered(esp(), 20, 0x20), DROP, "fragment"),
+        ("a later fragment", altered(esp(), 21, 0x10), DROP, "fragment"),
+        ("a channel fragment", altered(tcp(PEER, OWN, 5, CHANNEL), 20, 0x20), DROP, "fragment"),
+        ("an ICMP fragment", altered(ipv4(PEER, OWN, ICMP, &[8; 8]), 21, 1), DROP, "fragment"),
+        ("IPv4 options", altered(esp(), 14, 0x46), DROP, "malformed"),
+        ("IP version 6 under ethertype IPv4", altered(esp(), 14, 0x65), DROP, "malformed"),
+        ("a total length beyond the frame", altered(esp(), 16, 0xff), DROP, "malformed"),
+        ("a total length below the header", altered(esp(), 17, 19), DROP, "malformed"),
+        ("a UDP length below the packet's", altered(esp(), 39, 71), DROP, "malformed"),
+        ("a UDP length above the packet's", altered(esp(), 38, 1), DROP, "malformed"),
+        ("UDP of 7 bytes", ipv4(PEER, OWN, UDP, &[0; 7]), DROP, "malformed"),
+        ("TCP of 19 bytes", ipv4(PEER, OWN, TCP, &[0; 19]), DROP, "malformed"),
+        ("ICMP of 7 bytes", ipv4(PEER, OWN, ICMP, &[8; 7]), DROP, "malformed"),
+        ("Ethernet without IPv4", ethernet(0x0800, &[]), DROP, "malformed"),
+        ("19 bytes of IPv4", ethernet(0x0800, &[0x45; 19]), DROP, "malformed"),
+        ("39 bytes of IPv6", ethernet(0x86dd, &[0x60; 39]), DROP, "malformed"),
+        ("ICMPv6 without a type", nd(135, 255)[..54].to_vec(), DROP, "malformed"),
+    ]
+}
+
+fn rows_of_no_concern() -> Vec<Row> {
+    vec![
+        ("neighbour discovery through a router", nd(135, 254), DROP, "other"),
+        ("an ICMPv6 echo request", nd(128, 255), DROP, "other"),
+        ("ICMPv6 type 132", nd(132, 255), DROP, "other"),
+        ("ICMPv6 type 138", nd(138, 255), DROP, "other"),
+        ("UDP over IPv6", ipv6(UDP, 255, &[0; 24]), DROP, "other"),
+        ("UDP to another port", udp(PEER, OWN, 4501, 64), DROP, "other"),
+        ("the channel's port over UDP", udp(PEER, OWN, CHANNEL, 64), DROP, "other"),
+        ("TCP to another port", tcp(PEER, OWN, 50000, 22), DROP, "other"),
+        ("TCP to the ESP port", tcp(PEER, OWN, 50000, ESP), DROP, "other"),
+        ("bare ESP", ipv4(PEER, OWN, 50, &[0; 64]), DROP, "other"),
+        ("a VLAN tag", ethernet(0x8100, &udp(PEER, OWN, ESP, 64)[12..]), DROP, "other"),
+        ("LLDP", ethernet(0x88cc, &[0; 46]), DROP, "other"),
+        ("a bare Ethernet header", ethernet(0x88cc, &[]), DROP, "other"),
+    ]
+}
+
+fn settings() -> CipherSettings {
+    CipherSettings { peer: PEER, own: OWN, esp_port: ESP, channel_port: CHANNEL }
+}
+
+fn counters(loaded: &Loaded) -> CipherCounters {
+    loaded.counters(|map| CipherCounters::read(map)).unwrap()
+}
+
+fn ethernet(ethertype: u16, payload: &[u8]) -> Vec<u8> {
+    [&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2][..], &ethertype.to_be_bytes(), payload].concat()
+}
+
+fn ipv4(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, payload: &[u8]) -> Vec<u8> {
+    let total = (20 + payload.len() as u16).to_be_bytes();
+    let head = [0x45, 0, total[0], total[1], 0, 0, 0, 0, 64, protocol, 0, 0];
+    ethernet(0x0800, &[&head[..], &source.octets(), &destination.octets(), payload].concat())
+}
+
+fn ipv6(next_header: u8, hop_limit: u8, payload: &[u8]) -> Vec<u8> {
+    let length = (payload.len() as u16).to_be_bytes();
+    let head = [0x60, 0, 0, 0, length[0], length[1], next_header, hop_limit];
+    ethernet(0x86dd, &[&head[..], &[0xfe; 32], payload].concat())
+}
+
+fn nd(kind: u8, hop_limit: u8) -> Vec<u8> {
+    let mut message = [0; 24];
+    message[0] = kind;
+    ipv6(ICMPV6, hop_limit, &message)
+}
+
+fn udp(source: Ipv4Addr, destination: Ipv4Addr, port: u16, payload: usize) -> Vec<u8> {
+    let mut datagram = vec![0xc0, 0x00];
+    datagram.extend(port.to_be_bytes());
+    datagram.extend((8 + payload as u16).to_be_bytes());
+    datagram.extend([0, 0]);
+    datagram.resize(8 + payload, 0x5a);
+    ipv4(source, destination, UDP, &datagram)
+}
+
+fn tcp(source: Ipv4Addr, destination: Ipv4Addr, from: u16, to: u16) -> Vec<u8> {
+    let mut segment = [0; 20];
+    segment[0..2].copy_from_slice(&from.to_be_bytes());
+    segment[2..4].copy_from_slice(&to.to_be_bytes());
+    ipv4(source, destination, TCP, &segment)
+}
