@@ -1,0 +1,21 @@
+//! Two real KMEs on loopback, joined by their link, and the real client. All waits are bounded.
+
+/// Certificates of a small QKD network.
+mod pki;
+/// Two sites with a KME each, and clients for them.
+mod sites;
+/// Requests as bytes on the wire, without the client.
+mod wire;
+
+/// The binary as a user runs it.
+mod binary;
+/// What the client makes of a KME that is away, hangs or lies.
+mod faults;
+/// The feeder between a caller and KMEs good and bad.
+mod feeder;
+/// Keys from one site to the other.
+mod keys;
+/// The API by the letter of the standard.
+mod standard;
+/// Who is let in.
+mod trust;
