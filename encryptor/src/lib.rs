@@ -1,1 +1,49 @@
-//! 
+//! qhaul: a bump in the wire for 5G backhaul.
+//!
+//! Plain frames in, ESP out, a key for each flow, keys from a QKD network. Two journeys lead through this crate:
+//! a packet's (`worker` -> `classify` -> `protect` or `unprotect` -> `esp` -> `aead` -> `xsk`) and a key's
+//! (`control` -> `link` -> `epoch` -> `keys` -> `flows`).
+
+pub mod aead;
+pub mod budget;
+pub mod check;
+pub mod classify;
+pub mod config;
+pub mod control;
+pub mod counters;
+pub mod datapath;
+pub mod drops;
+pub mod epoch;
+pub mod esp;
+pub mod flows;
+pub mod keylog;
+pub mod keys;
+pub mod lab;
+pub mod link;
+pub mod neighbour;
+#[cfg(test)]
+mod packet_tests;
+pub mod pki;
+pub mod protect;
+pub mod replay;
+pub mod secure;
+pub mod spi;
+pub mod status;
+pub mod unprotect;
+pub mod wire;
+pub mod worker;
+pub mod xsk;
+
+/// Frames that move through the packet path together.
+pub const BURST: usize = 64;
+
+/// What becomes of a frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It leaves through the other port.
+    Send,
+    /// It was a genuine dummy packet of this epoch, and ends here.
+    Dummy(spi::Epoch),
+    /// It ends here, for this reason.
+    Drop(drops::DropReason),
+}

@@ -1,0 +1,171 @@
+//! Whether this host can carry a configuration out: each finding is one line with its remedy.
+
+use std::fs;
+
+use nix::unistd::geteuid;
+
+use crate::config::Config;
+use crate::datapath::{cipher_mtu_needed, has_address};
+use crate::link::ChannelIdentity;
+use crate::xsk::Interface;
+
+/// The largest MTU at which drivers take an XDP program that handles single buffers (on veth 3,506 bytes).
+const XDP_MTU: u32 = 3498;
+
+/// Whether a finding forbids running.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Grade {
+    /// Fine.
+    Fine,
+    /// It runs, but somebody should know.
+    Warning,
+    /// It does not run.
+    Fault,
+}
+
+/// One finding.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// How bad it is.
+    pub grade: Grade,
+    /// Cause and remedy.
+    pub line: String,
+}
+
+/// The ports as the host has them.
+#[derive(Clone, Debug)]
+pub struct Ports {
+    /// The plain port.
+    pub plain: Interface,
+    /// The cipher port.
+    pub cipher: Interface,
+}
+
+/// Looks at the host. The ports are there if both interfaces are.
+pub fn host(config: &Config) -> (Vec<Finding>, Option<Ports>) {
+    let mut findings = Findings::default();
+    privileges(&mut findings);
+    let ports = interfaces(config, &mut findings);
+    if let Some(ports) = &ports {
+        mtu(config, ports, &mut findings);
+        address(config, &mut findings);
+        leaks(config, &mut findings);
+    }
+    core(config, &mut findings);
+    certificates(config, &mut findings);
+    (findings.0, ports)
+}
+
+#[derive(Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(&mut self, grade: Grade, line: String) {
+        self.0.push(Finding { grade, line });
+    }
+
+    fn expect(&mut self, holds: bool, grade: Grade, fine: String, otherwise: String) {
+        if holds { self.add(Grade::Fine, fine) } else { self.add(grade, otherwise) }
+    }
+}
+
+/// The capabilities that XDP, AF_XDP and locked memory need, by their bit in /proc/self/status
+/// (kernel: include/uapi/linux/capability.h).
+const CAPABILITIES: [(&str, u32); 4] =
+    [("CAP_NET_ADMIN", 12), ("CAP_NET_RAW", 13), ("CAP_IPC_LOCK", 14), ("CAP_BPF", 39)];
+
+fn privileges(findings: &mut Findings) {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let bits = effective.and_then(|text| u64::from_str_radix(text.trim(), 16).ok()).unwrap_or(0);
+    let missing: Vec<&str> =
+        CAPABILITIES.iter().filter(|(_, bit)| bits & (1 << bit) == 0).map(|(name, _)| *name).collect();
+    let otherwise = format!(
+        "no privileges: {} missing (user {}): run as root or give the binary these capabilities",
+        missing.join(", "),
+        geteuid()
+    );
+    findings.expect(missing.is_empty(), Grade::Fault, "privileges: all that is needed".into(), otherwise);
+}
+
+fn interfaces(config: &Config, findings: &mut Findings) -> Option<Ports> {
+    let mut find = |setting: &str, name: &str| match Interface::find(name) {
+        Ok(interface) => {
+            let fine = format!("{setting} = \"{name}\": up, {} queue(s), MTU {}", interface.queues, interface.mtu);
+            let down = format!("{setting} = \"{name}\" is down: `ip link set {name} up`");
+            findings.expect(interface.up, Grade::Fault, fine, down);
+            Some(interface)
+        }
+        Err(_) => {
+            let line = format!("{setting} = \"{name}\": no such interface here; `ip link` lists those that there are");
+            findings.add(Grade::Fault, line);
+            None
+        }
+    };
+    let (plain, cipher) = (find("plain.interface", &config.plain), find("cipher.interface", &config.cipher));
+    Some(Ports { plain: plain?, cipher: cipher? })
+}
+
+fn mtu(config: &Config, ports: &Ports, findings: &mut Findings) {
+    let (plain, cipher) = (ports.plain.mtu, ports.cipher.mtu);
+    let needed = cipher_mtu_needed(plain);
+    let fine = format!("MTU: {plain} on the plain side fits {cipher} on the cipher side ({needed} needed)");
+    let otherwise = format!(
+        "MTU too small for the overhead: {} has {cipher}, but {plain} on {} needs {needed}: \
+         `ip link set {} mtu {needed}`, or lower the plain side's",
+        config.cipher, config.plain, config.cipher
+    );
+    findings.expect(cipher >= needed, Grade::Fault, fine, otherwise);
+    for (name, mtu) in [(&config.plain, plain), (&config.cipher, cipher)] {
+        if mtu > XDP_MTU {
+            let line = format!("MTU {mtu} of {name} is above {XDP_MTU}, the most that one XDP buffer holds: lower it");
+            findings.add(Grade::Fault, line);
+        }
+    }
+}
+
+fn address(config: &Config, findings: &mut Findings) {
+    let (name, address) = (&config.cipher, config.address);
+    let has = has_address(name, address).unwrap_or(false);
+    let otherwise =
+        format!("cipher.address = {address} is not on {name}: `ip address add {address}/PREFIX dev {name}`");
+    findings.expect(has, Grade::Fault, format!("cipher.address = {address} is on {name}"), otherwise);
+}
+
+/// While qhaul runs, its program takes every frame of the plain port. When it was stopped, the kernel has the port:
+/// then nothing else may carry clear frames across.
+fn leaks(config: &Config, findings: &mut Findings) {
+    for name in [&config.plain, &config.cipher] {
+        let bridged = fs::exists(format!("/sys/class/net/{name}/brport")).unwrap_or(false);
+        if bridged {
+            let line = format!("{name} belongs to a bridge, which would pass clear frames: `ip link set {name} nomaster`");
+            findings.add(Grade::Fault, line);
+        }
+    }
+    for family in ["ipv4", "ipv6"] {
+        let knob = format!("/proc/sys/net/{family}/conf/{}/forwarding", config.plain);
+        if fs::read_to_string(&knob).is_ok_and(|value| value.trim() == "1") {
+            let line = format!(
+                "{family} forwarding is on for {}: once qhaul is stopped the kernel may route clear traffic; \
+                 `sysctl net.{family}.conf.{}.forwarding=0`",
+                config.plain, config.plain
+            );
+            findings.add(Grade::Warning, line);
+        }
+    }
+}
+
+fn core(config: &Config, findings: &mut Findings) {
+    let cores = core_affinity::get_core_ids().unwrap_or_default();
+    let there = cores.iter().any(|core| core.id == config.core);
+    let ids: Vec<String> = cores.iter().map(|core| core.id.to_string()).collect();
+    let otherwise = format!("worker.core = {}: not among this process's cores {}", config.core, ids.join(", "));
+    findings.expect(there, Grade::Fault, format!("worker.core = {}", config.core), otherwise);
+}
+
+fn certificates(config: &Config, findings: &mut Findings) {
+    match ChannelIdentity::load(&config.channel) {
+        Ok(_) => findings.add(Grade::Fine, "channel: certificate, key and CA fit".into()),
+        Err(error) => findings.add(Grade::Fault, error.to_string()),
+    }
+}

@@ -1,0 +1,182 @@
+//! The configuration: one commented TOML file per site.
+//!
+//! As typed ([`raw`], serde) and as meant ([`Config`], checked) are two types: whoever holds a `Config` need not ask
+//! again whether it makes sense. Whether this host can carry it out is another question, asked by [`crate::check`].
+
+mod raw;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use qhaul_keyfeed::SaeId;
+
+use crate::keys::Combine;
+use crate::link::IdentityFiles;
+use crate::xsk::BindMode;
+
+/// A setting that cannot be, in one line that names file, place, cause and remedy.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {problem}", .file.display())]
+pub struct ConfigError {
+    file: PathBuf,
+    problem: String,
+}
+
+/// How the data path attaches to a port.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// The best that works: zero-copy, then native copy, then generic.
+    Auto,
+    /// The driver's own XDP, frames straight into the UMEM.
+    ZeroCopy,
+    /// The driver's own XDP, frames copied.
+    NativeCopy,
+    /// The kernel's generic XDP, for drivers that have none.
+    Generic,
+}
+
+/// Whether a worker may sleep.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Polling {
+    /// Never: lowest latency, a whole core.
+    Busy,
+    /// Spins for a while when there is nothing to do, then sleeps.
+    Adaptive,
+}
+
+/// The key server.
+#[derive(Clone, Debug)]
+pub struct Kme {
+    /// Base URL, `https://host:port`.
+    pub url: String,
+    /// Name in its certificate, where that is not the URL's host.
+    pub name: Option<String>,
+    /// CA certificates, PEM.
+    pub ca: PathBuf,
+    /// Our certificate as SAE, PEM.
+    pub cert: PathBuf,
+    /// Its key, PEM.
+    pub key: PathBuf,
+    /// Longest time for one request.
+    pub timeout: Duration,
+    /// How long `qhaul run` waits for a first answer before it gives up.
+    pub startup: Duration,
+}
+
+/// A site's configuration, checked in itself.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The link's name, the same at both sites.
+    pub link: String,
+    /// Our SAE ID.
+    pub sae: SaeId,
+    /// The peer's SAE ID.
+    pub peer_sae: SaeId,
+    /// The control socket.
+    pub control: PathBuf,
+    /// Interface on the trusted side.
+    pub plain: String,
+    /// Interface on the backhaul.
+    pub cipher: String,
+    /// Our address on it.
+    pub address: Ipv4Addr,
+    /// The peer's address.
+    pub peer: Ipv4Addr,
+    /// The router towards the peer, or the peer itself.
+    pub next_hop: Ipv4Addr,
+    /// UDP port of the packets.
+    pub udp_port: u16,
+    /// The backhaul rewrites UDP source ports.
+    pub nat: bool,
+    /// TCP port of the link channel.
+    pub channel_port: u16,
+    /// Certificates of the link channel.
+    pub channel: IdentityFiles,
+    /// The key server, unless `combine` needs none.
+    pub kme: Option<Kme>,
+    /// What epoch secrets are made of.
+    pub combine: Combine,
+    /// Age at which an epoch is replaced.
+    pub rotate: Duration,
+    /// How long the receiver keeps an epoch that was left.
+    pub grace: Duration,
+    /// Age at which an epoch is no longer used.
+    pub hard_limit: Duration,
+    /// Keys held ahead.
+    pub pool: usize,
+    /// The worker's core.
+    pub core: usize,
+    /// Whether it may sleep.
+    pub polling: Polling,
+    /// How it attaches.
+    pub mode: Mode,
+    /// Flows per direction and epoch at the most.
+    pub flows: u32,
+    /// Frames in each of a port's rings.
+    pub ring: u32,
+}
+
+impl Config {
+    /// Reads and checks a file. Relative paths in it start from the file's own folder.
+    pub fn load(file: &Path) -> Result<Config, ConfigError> {
+        let error = |problem: String| ConfigError { file: file.to_path_buf(), problem };
+        let text = std::fs::read_to_string(file)
+            .map_err(|cause| error(format!("cannot be read ({cause}): give the site's file with --config")))?;
+        Config::parse(&text, file.parent().unwrap_or(Path::new("."))).map_err(error)
+    }
+
+    /// Checks a file's text; `folder` is where relative paths start from.
+    pub fn parse(text: &str, folder: &Path) -> Result<Config, String> {
+        let raw: raw::Raw = toml::from_str(text).map_err(|error| located(text, &error))?;
+        raw.check(folder)
+    }
+
+    /// The kind of key source that both sites must share.
+    pub fn key_source(&self) -> &'static str {
+        if self.kme.is_some() { "etsi014" } else { "none" }
+    }
+
+    /// The bind mode and whether the driver's own XDP is asked for, in the order in which they are tried.
+    pub fn attempts(&self) -> &'static [(qhaul_ebpf::AttachMode, BindMode)] {
+        use qhaul_ebpf::AttachMode::{Generic, Native};
+        match self.mode {
+            Mode::Auto => &[(Native, BindMode::ZeroCopy), (Native, BindMode::Copy), (Generic, BindMode::Copy)],
+            Mode::ZeroCopy => &[(Native, BindMode::ZeroCopy)],
+            Mode::NativeCopy => &[(Native, BindMode::Copy)],
+            Mode::Generic => &[(Generic, BindMode::Copy)],
+        }
+    }
+
+    /// Whether ours is the end that listens on the link channel: the one with the lesser SAE ID, so that the two sites
+    /// never both wait or both call.
+    pub fn listens(&self) -> bool {
+        self.sae.as_str() < self.peer_sae.as_str()
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Mode::Auto => "auto",
+            Mode::ZeroCopy => "zero-copy",
+            Mode::NativeCopy => "native-copy",
+            Mode::Generic => "generic",
+        })
+    }
+}
+
+/// A TOML error as one line with its place in front.
+fn located(text: &str, error: &toml::de::Error) -> String {
+    let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+    let message = error.message().replace('\n', ", ");
+    match line {
+        Some(line) => format!("line {line}: {message}"),
+        None => message,
+    }
+}

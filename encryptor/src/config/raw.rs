@@ -1,0 +1,290 @@
+//! The configuration as it is typed.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use qhaul_keyfeed::SaeId;
+use serde::{Deserialize, Deserializer, de::Error};
+
+use super::{Config, Kme, Mode, Polling};
+use crate::keys::Combine;
+use crate::link::IdentityFiles;
+use crate::spi::MAX_SLOTS;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Raw {
+    link: String,
+    site: Site,
+    plain: Plain,
+    cipher: Cipher,
+    channel: RawChannel,
+    kme: Option<RawKme>,
+    #[serde(default)]
+    keys: Keys,
+    #[serde(default)]
+    worker: Worker,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Site {
+    sae: String,
+    peer_sae: String,
+    control: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Plain {
+    interface: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Cipher {
+    interface: String,
+    address: Ipv4Addr,
+    peer: Ipv4Addr,
+    next_hop: Option<Ipv4Addr>,
+    #[serde(default = "default_udp_port")]
+    udp_port: u16,
+    #[serde(default)]
+    nat: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawChannel {
+    #[serde(default = "default_channel_port")]
+    port: u16,
+    ca: PathBuf,
+    cert: PathBuf,
+    key: PathBuf,
+    peer_name: Option<String>,
+    peer_fingerprint: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawKme {
+    url: String,
+    name: Option<String>,
+    ca: PathBuf,
+    cert: PathBuf,
+    key: PathBuf,
+    #[serde(default = "default_timeout", deserialize_with = "duration")]
+    timeout: Duration,
+    #[serde(default = "default_startup", deserialize_with = "duration")]
+    startup: Duration,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Keys {
+    combine: Combine,
+    #[serde(deserialize_with = "duration")]
+    rotate: Duration,
+    #[serde(deserialize_with = "duration")]
+    grace: Duration,
+    #[serde(deserialize_with = "optional_duration")]
+    hard_limit: Option<Duration>,
+    pool: usize,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Keys {
+            combine: Combine::QkdPqc,
+            rotate: Duration::from_secs(60),
+            grace: Duration::from_secs(1),
+            hard_limit: None,
+            pool: 16,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Worker {
+    core: usize,
+    polling: Polling,
+    mode: Mode,
+    flows: u32,
+    ring: u32,
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        Worker { core: 0, polling: Polling::Adaptive, mode: Mode::Auto, flows: 16_384, ring: 2048 }
+    }
+}
+
+fn default_udp_port() -> u16 {
+    4500
+}
+
+fn default_channel_port() -> u16 {
+    4501
+}
+
+fn default_timeout() -> Duration {
+    Duration::from_secs(2)
+}
+
+fn default_startup() -> Duration {
+    Duration::from_secs(10)
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    humantime::parse_duration(&text)
+        .map_err(|_| D::Error::custom(format!("\"{text}\" is not a duration: write \"60s\", \"500ms\" or \"1h\"")))
+}
+
+fn optional_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    duration(deserializer).map(Some)
+}
+
+impl Raw {
+    pub(super) fn check(self, folder: &Path) -> Result<Config, String> {
+        self.check_names()?;
+        self.check_addresses()?;
+        self.check_times()?;
+        self.check_worker()?;
+        let sae = sae_id("site.sae", &self.site.sae)?;
+        let peer_sae = sae_id("site.peer_sae", &self.site.peer_sae)?;
+        let default_hard_limit = (self.keys.rotate * 10).max(Duration::from_secs(60));
+        let control = match &self.site.control {
+            Some(path) => folder.join(path),
+            None => PathBuf::from(format!("/run/qhaul/{}.sock", self.link)),
+        };
+        Ok(Config {
+            channel: identity(self.channel.peer_fingerprint.as_deref(), &self.site, &self.channel, folder)?,
+            link: self.link,
+            sae,
+            peer_sae,
+            control,
+            plain: self.plain.interface,
+            cipher: self.cipher.interface,
+            address: self.cipher.address,
+            peer: self.cipher.peer,
+            next_hop: self.cipher.next_hop.unwrap_or(self.cipher.peer),
+            udp_port: self.cipher.udp_port,
+            nat: self.cipher.nat,
+            channel_port: self.channel.port,
+            kme: kme(self.kme, self.keys.combine, folder)?,
+            combine: self.keys.combine,
+            rotate: self.keys.rotate,
+            grace: self.keys.grace,
+            hard_limit: self.keys.hard_limit.unwrap_or(default_hard_limit),
+            pool: self.keys.pool,
+            core: self.worker.core,
+            polling: self.worker.polling,
+            mode: self.worker.mode,
+            flows: self.worker.flows,
+            ring: self.worker.ring,
+        })
+    }
+
+    fn check_names(&self) -> Result<(), String> {
+        let plain_name = |name: &str| {
+            (1..=64).contains(&name.len())
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+        };
+        demand(plain_name(&self.link), "link takes 1 to 64 letters, digits, '-', '_' and '.'")?;
+        let two = self.site.sae != self.site.peer_sae;
+        demand(two, "site.sae and site.peer_sae are the same: give each site an SAE ID of its own")?;
+        let two = self.plain.interface != self.cipher.interface;
+        demand(two, "plain.interface and cipher.interface are the same: the two sides need a port each")
+    }
+
+    fn check_addresses(&self) -> Result<(), String> {
+        let two = self.cipher.address != self.cipher.peer;
+        demand(two, "cipher.address and cipher.peer are the same: cipher.peer is the other site's address")?;
+        let usable = |address: Ipv4Addr| !address.is_unspecified() && !address.is_multicast() && !address.is_broadcast();
+        let all = usable(self.cipher.address) && usable(self.cipher.peer);
+        demand(all, "cipher.address and cipher.peer must be addresses of single hosts")?;
+        demand(self.channel.port != 0 && self.cipher.udp_port != 0, "ports are within 1 to 65535")
+    }
+
+    fn check_times(&self) -> Result<(), String> {
+        let keys = &self.keys;
+        let fast = keys.rotate >= Duration::from_secs(1);
+        demand(fast, "keys.rotate is shorter than \"1s\", the shortest rotation")?;
+        let slow = keys.rotate <= Duration::from_secs(24 * 3600);
+        demand(slow, "keys.rotate is longer than a day: the keys would outlive the forward secrecy they are for")?;
+        let grace = (Duration::from_millis(10)..=Duration::from_secs(10)).contains(&keys.grace);
+        demand(grace, "keys.grace is within \"10ms\" to \"10s\"")?;
+        let hard = keys.hard_limit.is_none_or(|limit| limit > keys.rotate);
+        demand(hard, "keys.hard_limit must be longer than keys.rotate, or traffic stops at every rotation")?;
+        demand((1..=4096).contains(&keys.pool), "keys.pool is within 1 to 4096 keys")
+    }
+
+    fn check_worker(&self) -> Result<(), String> {
+        let flows = (1..MAX_SLOTS).contains(&self.worker.flows);
+        demand(flows, &format!("worker.flows is within 1 to {}", MAX_SLOTS - 1))?;
+        let ring = self.worker.ring.is_power_of_two() && (64..=16_384).contains(&self.worker.ring);
+        demand(ring, "worker.ring is a power of two within 64 to 16384")
+    }
+}
+
+fn demand(holds: bool, otherwise: &str) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(otherwise.to_string()) }
+}
+
+fn sae_id(setting: &str, text: &str) -> Result<SaeId, String> {
+    SaeId::new(text).map_err(|error| format!("{setting}: {error}"))
+}
+
+fn identity(
+    fingerprint: Option<&str>,
+    site: &Site,
+    channel: &RawChannel,
+    folder: &Path,
+) -> Result<IdentityFiles, String> {
+    Ok(IdentityFiles {
+        ca: folder.join(&channel.ca),
+        cert: folder.join(&channel.cert),
+        key: folder.join(&channel.key),
+        name: site.sae.clone(),
+        peer_name: channel.peer_name.clone().unwrap_or_else(|| site.peer_sae.clone()),
+        peer_fingerprint: fingerprint.map(parse_fingerprint).transpose()?,
+    })
+}
+
+fn parse_fingerprint(text: &str) -> Result<[u8; 32], String> {
+    let bad = || {
+        "channel.peer_fingerprint is not 64 hexadecimal digits: take it from \
+         `openssl x509 -in cert.pem -noout -fingerprint -sha256`"
+            .to_string()
+    };
+    let digits: String = text.chars().filter(|&sign| sign != ':').collect();
+    if digits.len() != 64 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return Err(bad());
+    }
+    let mut bytes = [0; 32];
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).map_err(|_| bad())?;
+    }
+    Ok(bytes)
+}
+
+fn kme(raw: Option<RawKme>, combine: Combine, folder: &Path) -> Result<Option<Kme>, String> {
+    let Some(raw) = raw else {
+        let reason = format!("keys.combine = \"{combine}\" needs keys of a key server: add a [kme] section");
+        return if combine.needs_qkd() { Err(reason) } else { Ok(None) };
+    };
+    demand(combine.needs_qkd(), "keys.combine = \"pqc\" uses no key server: remove the [kme] section")?;
+    demand(raw.url.starts_with("https://"), "kme.url must start with https://: ETSI GS QKD 014 demands TLS")?;
+    Ok(Some(Kme {
+        url: raw.url,
+        name: raw.name,
+        ca: folder.join(raw.ca),
+        cert: folder.join(raw.cert),
+        key: folder.join(raw.key),
+        timeout: raw.timeout,
+        startup: raw.startup,
+    }))
+}

@@ -1,0 +1,52 @@
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+
+const SAMPLE: &str = include_str!("../../site.example.toml");
+
+fn parse(text: &str) -> Result<Config, String> {
+    Config::parse(text, Path::new("/etc/qhaul"))
+}
+
+#[test]
+fn the_sample_is_complete_and_valid() {
+    let config = parse(SAMPLE).unwrap();
+    assert_eq!(config.rotate, Duration::from_secs(60));
+    assert_eq!(config.channel.ca, Path::new("/etc/qhaul/channel-ca.pem"));
+    assert_eq!(config.channel.peer_name, config.peer_sae.as_str());
+    assert!(config.listens());
+}
+
+#[test]
+fn each_mistake_is_one_line_that_names_it() {
+    let cases = [
+        ("rotate = \"60s\"", "rotatee = \"60s\"", "rotatee"),
+        ("rotate = \"60s\"", "rotate = \"soon\"", "soon"),
+        ("rotate = \"60s\"", "rotate = \"10ms\"", "keys.rotate"),
+        ("combine = \"qkd+pqc\"", "combine = \"none\"", "qkd+pqc"),
+        ("combine = \"qkd+pqc\"", "combine = \"pqc\"", "[kme]"),
+        ("peer_sae = \"sae-b\"", "peer_sae = \"sae-a\"", "site.peer_sae"),
+        ("interface = \"eth2\"", "interface = \"eth1\"", "cipher.interface"),
+        ("peer = \"192.0.2.2\"", "peer = \"192.0.2.1\"", "cipher.peer"),
+        ("peer = \"192.0.2.2\"", "peer = \"peer.example\"", "line"),
+        ("https://", "http://", "kme.url"),
+        ("ring = 2048", "ring = 1000", "worker.ring"),
+        ("hard_limit = \"600s\"", "hard_limit = \"30s\"", "keys.hard_limit"),
+        ("link = \"madrid-lisbon\"", "", "link"),
+        ("[kme]", "[kmee]", "kme"),
+    ];
+    for (right, wrong, named) in cases {
+        assert!(SAMPLE.contains(right), "{right}");
+        let line = parse(&SAMPLE.replacen(right, wrong, 1)).unwrap_err();
+        assert!(line.contains(named) && !line.contains('\n'), "{wrong}: {line}");
+    }
+}
+
+#[test]
+fn a_fingerprint_is_read_with_or_without_colons() {
+    let pinned = |text: &str| parse(&SAMPLE.replacen("# peer_fingerprint = \"...\"", &format!("peer_fingerprint = \"{text}\""), 1));
+    assert_eq!(pinned(&"ab".repeat(32)).unwrap().channel.peer_fingerprint, Some([0xab; 32]));
+    assert_eq!(pinned(&["AB"; 32].join(":")).unwrap().channel.peer_fingerprint, Some([0xab; 32]));
+    assert!(pinned("abcd").unwrap_err().contains("channel.peer_fingerprint"));
+}

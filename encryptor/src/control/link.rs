@@ -1,0 +1,236 @@
+//! The connections of the link channel: one end listens, the other calls, and a new secure connection replaces the old.
+
+use std::io;
+use std::net::{IpAddr, SocketAddrV4};
+use std::time::{Duration, Instant};
+
+use mio::net::TcpListener;
+use mio::{Interest, Registry, Token};
+use tracing::{debug, info, warn};
+
+use crate::keys::PqSecret;
+use crate::link::{Channel, ChannelError, ChannelEvent, ChannelIdentity, Message};
+
+/// Connections whose handshake is not done, at the most: whoever forges the peer's address can open some.
+const MAX_CANDIDATES: usize = 4;
+/// After this age the calling end makes a new session, with a new ML-KEM secret.
+const SESSION_LIFETIME: Duration = Duration::from_secs(3600);
+const FIRST_RETRY: Duration = Duration::from_millis(200);
+const LAST_RETRY: Duration = Duration::from_secs(2);
+/// Failures of strangers or of a broken path are logged this often at the most.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What happened on the link channel.
+#[derive(Debug)]
+pub(super) enum LinkEvent {
+    /// A connection to the peer stands; an earlier one, if any, is gone.
+    Up,
+    /// A message and its own bytes.
+    Said(Message, Vec<u8>),
+    /// The connection is gone.
+    Down,
+}
+
+#[derive(Debug)]
+struct Slot {
+    token: Token,
+    channel: Channel,
+}
+
+/// The link channel's connections.
+#[derive(Debug)]
+pub(super) struct Link {
+    identity: ChannelIdentity,
+    local: SocketAddrV4,
+    peer: SocketAddrV4,
+    listener: Option<TcpListener>,
+    listener_token: Token,
+    registry: Registry,
+    next_token: usize,
+    current: Option<Slot>,
+    candidates: Vec<Slot>,
+    retry_at: Option<Instant>,
+    retry: Duration,
+    logged: Option<Instant>,
+}
+
+impl Link {
+    /// Listens on `local`, or calls `peer`, as `listens` says. Tokens from `first_token` on are this link's.
+    pub(super) fn new(
+        identity: ChannelIdentity,
+        (local, peer): (SocketAddrV4, SocketAddrV4),
+        listens: bool,
+        registry: Registry,
+        first_token: Token,
+    ) -> io::Result<Link> {
+        let mut listener = if listens { Some(TcpListener::bind(local.into())?) } else { None };
+        if let Some(listener) = &mut listener {
+            registry.register(listener, first_token, Interest::READABLE)?;
+        }
+        Ok(Link {
+            identity,
+            local,
+            peer,
+            listener,
+            listener_token: first_token,
+            registry,
+            next_token: first_token.0 + 1,
+            current: None,
+            candidates: Vec::new(),
+            retry_at: None,
+            retry: FIRST_RETRY,
+            logged: None,
+        })
+    }
+
+    /// Whether a secure connection stands.
+    pub(super) fn is_up(&self) -> bool {
+        self.current.is_some()
+    }
+
+    /// Sends to the peer; without a connection the message is lost, as it would be on the way.
+    pub(super) fn say(&mut self, message: &Message) {
+        self.say_record(&crate::link::encode(message));
+    }
+
+    /// Sends an encoded message.
+    pub(super) fn say_record(&mut self, record: &[u8]) {
+        if let Some(slot) = &mut self.current
+            && let Err(error) = slot.channel.send_record(record)
+        {
+            debug!("link channel: {error}");
+        }
+    }
+
+    /// The TLS exporter's secret on the connection that stands.
+    pub(super) fn export(&self, offer: &[u8]) -> Option<PqSecret> {
+        self.current.as_ref()?.channel.export(offer)
+    }
+
+    /// Ends the connection that stands, after what was sent last.
+    pub(super) fn hang_up(&mut self) {
+        self.current = None;
+        self.retry_later(Instant::now());
+    }
+
+    /// Handles readiness of a token of this link.
+    pub(super) fn ready(&mut self, token: Token, now: Instant, events: &mut Vec<LinkEvent>) {
+        if token == self.listener_token {
+            return self.accept();
+        }
+        if let Some(at) = self.candidates.iter().position(|slot| slot.token == token) {
+            return self.drive_candidate(at, now, events);
+        }
+        let Some(slot) = self.current.as_mut().filter(|slot| slot.token == token) else { return };
+        match slot.channel.drive(now) {
+            Ok(heard) => events.extend(heard.into_iter().filter_map(said)),
+            Err(error) => self.down(&error, now, events),
+        }
+    }
+
+    /// Lets time pass: calls, renews and notices silence.
+    pub(super) fn tick(&mut self, now: Instant, events: &mut Vec<LinkEvent>) {
+        if let Some(slot) = &mut self.current
+            && let Err(error) = slot.channel.tick(now)
+        {
+            self.down(&error, now, events);
+        }
+        for at in (0..self.candidates.len()).rev() {
+            if let Err(error) = self.candidates[at].channel.tick(now) {
+                self.candidates.remove(at);
+                self.complain(&error, now);
+                self.retry_later(now);
+            }
+        }
+        if self.listener.is_none() && self.candidates.is_empty() && self.wants_call(now) {
+            self.call(now);
+        }
+    }
+
+    fn wants_call(&self, now: Instant) -> bool {
+        let rested = self.retry_at.is_none_or(|moment| now >= moment);
+        let since = self.current.as_ref().and_then(|slot| slot.channel.secure_since());
+        rested && since.is_none_or(|since| now >= since + SESSION_LIFETIME)
+    }
+
+    fn call(&mut self, now: Instant) {
+        match Channel::connect(self.local, self.peer, &self.identity) {
+            Ok(channel) => self.add_candidate(channel),
+            Err(error) => {
+                self.complain(&error, now);
+                self.retry_later(now);
+            }
+        }
+    }
+
+    fn accept(&mut self) {
+        while let Some(Ok((stream, from))) = self.listener.as_ref().map(TcpListener::accept) {
+            if from.ip() != IpAddr::V4(*self.peer.ip()) {
+                debug!("link channel: a connection from {from}, which is not the peer's address");
+                continue;
+            }
+            match Channel::accept(stream, &self.identity) {
+                Ok(channel) => self.add_candidate(channel),
+                Err(error) => debug!("link channel: {error}"),
+            }
+        }
+    }
+
+    fn add_candidate(&mut self, mut channel: Channel) {
+        if self.candidates.len() >= MAX_CANDIDATES {
+            self.candidates.remove(0);
+        }
+        let token = Token(self.next_token);
+        self.next_token += 1;
+        match channel.register(&self.registry, token) {
+            Ok(()) => self.candidates.push(Slot { token, channel }),
+            Err(error) => warn!("link channel: {error}"),
+        }
+    }
+
+    fn drive_candidate(&mut self, at: usize, now: Instant, events: &mut Vec<LinkEvent>) {
+        match self.candidates[at].channel.drive(now) {
+            Ok(heard) if heard.is_empty() => {}
+            Ok(heard) => {
+                let slot = self.candidates.remove(at);
+                info!("link channel: connected to {} with X25519MLKEM768", self.peer.ip());
+                self.current = Some(slot);
+                (self.retry, self.retry_at) = (FIRST_RETRY, None);
+                events.push(LinkEvent::Up);
+                events.extend(heard.into_iter().filter_map(said));
+            }
+            Err(error) => {
+                self.candidates.remove(at);
+                self.complain(&error, now);
+                self.retry_later(now);
+            }
+        }
+    }
+
+    fn down(&mut self, error: &ChannelError, now: Instant, events: &mut Vec<LinkEvent>) {
+        warn!("link channel: {error}");
+        self.current = None;
+        self.retry_later(now);
+        events.push(LinkEvent::Down);
+    }
+
+    fn retry_later(&mut self, now: Instant) {
+        self.retry_at = Some(now + self.retry);
+        self.retry = (self.retry * 2).min(LAST_RETRY);
+    }
+
+    /// Whoever owns the wire can make handshakes fail at will: that is told, but cannot fill the log.
+    fn complain(&mut self, error: &ChannelError, now: Instant) {
+        if self.logged.is_none_or(|last| now >= last + LOG_INTERVAL) {
+            self.logged = Some(now);
+            warn!("link channel to {}: {error}", self.peer);
+        }
+    }
+}
+
+fn said(event: ChannelEvent) -> Option<LinkEvent> {
+    match event {
+        ChannelEvent::Secure => None,
+        ChannelEvent::Message(message, bytes) => Some(LinkEvent::Said(message, bytes)),
+    }
+}

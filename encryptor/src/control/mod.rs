@@ -1,0 +1,320 @@
+//! The control thread: everything but packets. It owns keys on their way, epochs, the link channel and the status.
+//!
+//! One loop on mio: link channel, key server's answers, worker's events, status requests, signals. The state machines
+//! of [`crate::epoch`] decide; this carries out.
+
+mod keyring;
+mod link;
+mod site;
+mod tables;
+mod telling;
+
+use std::fs;
+use std::io;
+use std::net::SocketAddrV4;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mio::net::UnixListener;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use tracing::{info, warn};
+
+use qhaul_keyfeed::{Etsi014, Etsi014Config, Feeder, KeySource, SourceError};
+
+use crate::budget::Budget;
+use crate::config::{Config, Kme};
+use crate::counters::Counters;
+use crate::datapath::{self, DataPathError};
+use crate::epoch::Terms;
+use crate::keylog::KeyLog;
+use crate::keys::SessionId;
+use crate::link::{ChannelIdentity, IdentityError};
+use crate::protect::{NextHop, Protect};
+use crate::unprotect::Unprotect;
+use crate::wire::{ETH_HLEN, MacAddr, OuterTemplate};
+use crate::worker::{Transforms, Wiring, Worker};
+use crate::{check, secure};
+
+pub use keyring::KeyStatus;
+use keyring::Keyring;
+use link::Link;
+use site::{Site, SiteParts};
+use tables::Tables;
+
+const WAKE: Token = Token(0);
+const SIGNALS: Token = Token(1);
+const STATUS: Token = Token(2);
+const LINK: Token = Token(16);
+/// Derivations for flows that were not seen, each second, beside a bucket of one whole table.
+const DERIVATIONS: u32 = 20_000;
+/// The loop turns at least this often.
+const TURN: Duration = Duration::from_millis(100);
+
+/// Why the encryptor does not run, or no longer.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The host cannot carry the configuration out.
+    #[error("{0}")]
+    Host(String),
+    /// The engine is broken.
+    #[error("{0}")]
+    Engine(&'static str),
+    /// Memory cannot be locked.
+    #[error(transparent)]
+    Memory(#[from] secure::NotLocked),
+    /// Certificates of the link channel.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The key server.
+    #[error("key server: {0}")]
+    KeySource(#[from] SourceError),
+    /// The key server never answered.
+    #[error("key server: no key within {} s of starting: {reason}", .waited.as_secs())]
+    NoKeys {
+        /// How long was waited (`kme.startup`).
+        waited: Duration,
+        /// What it said last.
+        reason: String,
+    },
+    /// The data path.
+    #[error(transparent)]
+    DataPath(#[from] DataPathError),
+    /// The peer has other terms.
+    #[error("{0}")]
+    Terms(String),
+    /// The worker died.
+    #[error("the worker stopped: {0}")]
+    Worker(String),
+    /// The kernel refused something.
+    #[error("{action}: {source}")]
+    Io {
+        /// What was tried.
+        action: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+fn io_error(action: &str) -> impl FnOnce(io::Error) -> RunError {
+    let action = action.to_string();
+    move |source| RunError::Io { action, source }
+}
+
+/// Runs a site until a signal ends it.
+pub fn run(config: &Config, log: KeyLog) -> Result<(), RunError> {
+    crate::aead::self_test().map_err(RunError::Engine)?;
+    let signals = take_signals()?;
+    let ports = host(config)?;
+    secure::lock_memory()?;
+    let mut poll = Poll::new().map_err(io_error("epoll"))?;
+    let waker = Arc::new(Waker::new(poll.registry(), WAKE).map_err(io_error("eventfd"))?);
+    let feeder = feeder(config, &waker)?;
+    let link = open_link(config, &poll)?;
+    let status = StatusSocket::open(&config.control)?;
+    let path = datapath::open(config, &ports.plain, &ports.cipher)?;
+    let terms = terms(config)?;
+    let next_hop = NextHop::default();
+    let counters = Arc::new(Counters::new());
+    let (commands, to_worker) = crossbeam::channel::unbounded();
+    let (to_control, events) = crossbeam::channel::unbounded();
+    let wiring =
+        Wiring { commands: to_worker, events: to_control, control: waker.clone(), counters: counters.clone() };
+    let transforms = transforms(config, &ports, &next_hop);
+    let (worker, worker_waker) =
+        Worker::new(path.queues, transforms, wiring, config.polling).map_err(io_error("the worker's poll"))?;
+    let worker = spawn(worker, config.core)?;
+    let mut site = Site::new(SiteParts {
+        config: config.clone(),
+        terms,
+        link,
+        keyring: Keyring::new(feeder, config.pool),
+        tables: Tables::new(config.flows, log),
+        commands,
+        events,
+        worker_waker,
+        counters,
+        programs: path.programs,
+        mode: path.mode,
+        next_hop,
+    });
+    info!("link \"{}\": {} to {}, combine = \"{}\"", config.link, config.address, config.peer, config.combine);
+    let result = turn_until_done(&mut poll, &signals, status, &mut site);
+    site.stop_worker();
+    let joined = worker.join();
+    if joined.is_err() && result.is_ok() {
+        return Err(RunError::Worker("it panicked; the log says where".into()));
+    }
+    result
+}
+
+fn turn_until_done(
+    poll: &mut Poll,
+    signals: &SignalFd,
+    mut status: StatusSocket,
+    site: &mut Site,
+) -> Result<(), RunError> {
+    let registry = poll.registry();
+    registry
+        .register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)
+        .and_then(|()| registry.register(&mut status.listener, STATUS, Interest::READABLE))
+        .map_err(io_error("epoll"))?;
+    let mut events = Events::with_capacity(64);
+    loop {
+        let now = Instant::now();
+        let wait = site.next_deadline().map_or(TURN, |moment| moment.saturating_duration_since(now).min(TURN));
+        match poll.poll(&mut events, Some(wait)) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(io_error("epoll")(error)),
+            _ => {}
+        }
+        let now = Instant::now();
+        for event in &events {
+            match event.token() {
+                WAKE => {}
+                SIGNALS => {
+                    if let Ok(Some(signal)) = signals.read_signal() {
+                        info!("signal {}: stopping", signal.ssi_signo);
+                        return Ok(());
+                    }
+                }
+                STATUS => status.serve(|| site.status(now)),
+                token => site.link_ready(token, now)?,
+            }
+        }
+        site.turn(now)?;
+    }
+}
+
+/// Signals that end the process become events, so that every exit that can be caught takes the same way.
+fn take_signals() -> Result<SignalFd, RunError> {
+    let mask = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT]);
+    mask.thread_block()
+        .and_then(|()| SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC))
+        .map_err(|errno| io_error("signalfd")(errno.into()))
+}
+
+fn host(config: &Config) -> Result<check::Ports, RunError> {
+    let (findings, ports) = check::host(config);
+    for finding in &findings {
+        match finding.grade {
+            check::Grade::Fault => return Err(RunError::Host(finding.line.clone())),
+            check::Grade::Warning => warn!("{}", finding.line),
+            check::Grade::Fine => {}
+        }
+    }
+    ports.ok_or_else(|| RunError::Host("the interfaces cannot be read".into()))
+}
+
+/// The key source of a configuration, ready to be asked.
+pub fn key_source(config: &Config, kme: &Kme) -> Result<Box<dyn KeySource>, SourceError> {
+    let source = Etsi014::new(Etsi014Config {
+        url: kme.url.clone(),
+        ca: kme.ca.clone(),
+        cert: kme.cert.clone(),
+        key: kme.key.clone(),
+        kme_name: kme.name.clone(),
+        peer_sae: config.peer_sae.clone(),
+        timeout: kme.timeout,
+    })?;
+    Ok(Box::new(source))
+}
+
+fn feeder(config: &Config, waker: &Arc<Waker>) -> Result<Option<Feeder>, RunError> {
+    let Some(kme) = &config.kme else { return Ok(None) };
+    let waker = waker.clone();
+    let wake = move || {
+        let _ = waker.wake();
+    };
+    Ok(Some(Feeder::start(|| key_source(config, kme), wake)?))
+}
+
+fn open_link(config: &Config, poll: &Poll) -> Result<Link, RunError> {
+    let identity = ChannelIdentity::load(&config.channel)?;
+    let ends = (
+        SocketAddrV4::new(config.address, config.channel_port),
+        SocketAddrV4::new(config.peer, config.channel_port),
+    );
+    let registry = poll.registry().try_clone().map_err(io_error("epoll"))?;
+    let action = format!("listening on {} for the link channel", ends.0);
+    Link::new(identity, ends, config.listens(), registry, LINK).map_err(io_error(&action))
+}
+
+fn terms(config: &Config) -> Result<Terms, RunError> {
+    let mut session = [0; 16];
+    aws_lc_rs::rand::fill(&mut session)
+        .map_err(|_| RunError::Engine("the system's random number generator failed"))?;
+    Ok(Terms {
+        link: config.link.clone(),
+        sae: config.sae.to_string(),
+        peer_sae: config.peer_sae.to_string(),
+        key_source: config.key_source().to_string(),
+        combine: config.combine,
+        session: SessionId(session),
+        rotate: config.rotate,
+        grace: config.grace,
+        hard_limit: config.hard_limit,
+    })
+}
+
+fn transforms(config: &Config, ports: &check::Ports, next_hop: &NextHop) -> Transforms {
+    let mac = MacAddr(ports.cipher.mac);
+    let template = OuterTemplate::new(mac, config.address, config.peer, config.udp_port);
+    let plain_frame = ports.plain.mtu as usize + ETH_HLEN + 8;
+    let budget = Budget::new(config.flows.max(DERIVATIONS), config.flows.max(DERIVATIONS));
+    Transforms {
+        protect: Protect::new(template, next_hop.clone(), ports.cipher.mtu as usize),
+        unprotect: Unprotect::new(config.udp_port, config.nat, plain_frame, budget),
+    }
+}
+
+fn spawn(worker: Worker, core: usize) -> Result<thread::JoinHandle<()>, RunError> {
+    let pinned = move || {
+        if !core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
+            warn!("the worker cannot be pinned to core {core}");
+        }
+        worker.run();
+    };
+    thread::Builder::new().name(format!("worker-{core}")).spawn(pinned).map_err(io_error("starting the worker"))
+}
+
+/// The control socket: whoever connects gets the status, and that is all it does.
+struct StatusSocket {
+    listener: UnixListener,
+    path: std::path::PathBuf,
+}
+
+impl StatusSocket {
+    fn open(path: &Path) -> Result<StatusSocket, RunError> {
+        let action = format!("opening site.control = {}", path.display());
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            let line = format!("{}: another qhaul runs with this control socket: stop it first", path.display());
+            return Err(RunError::Host(line));
+        }
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(io_error(&action))?;
+        }
+        // What a killed process left behind.
+        let _ = fs::remove_file(path);
+        let listener = UnixListener::bind(path).map_err(io_error(&action))?;
+        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).map_err(io_error(&action))?;
+        Ok(StatusSocket { listener, path: path.to_path_buf() })
+    }
+
+    fn serve(&self, status: impl Fn() -> crate::status::Status) {
+        while let Ok((stream, _)) = self.listener.accept() {
+            let text = serde_json::to_vec(&status()).unwrap_or_default();
+            telling::write_all(stream, &text);
+        }
+    }
+}
+
+impl Drop for StatusSocket {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}

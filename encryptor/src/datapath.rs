@@ -1,0 +1,160 @@
+//! Puts the data path together: queues, programs, worker; and takes it apart in an order in which nothing leaks.
+
+use std::net::Ipv4Addr;
+
+use qhaul_ebpf::{AttachMode, CipherCounters, CipherProgram, CipherSettings, PlainCounters, PlainProgram};
+use std::os::fd::AsFd;
+use tracing::{info, warn};
+
+use crate::config::Config;
+use crate::worker::Queues;
+use crate::xsk::{BindMode, Interface, LiveMode, Port, PortConfig, Umem};
+
+/// Bytes of a chunk: the largest frame that fits with its headroom is 3,840 bytes.
+const CHUNK: u32 = 4096;
+
+/// What hinders the data path.
+#[derive(Debug, thiserror::Error)]
+pub enum DataPathError {
+    /// A socket, a ring or the UMEM.
+    #[error(transparent)]
+    Sockets(#[from] crate::xsk::Error),
+    /// A program.
+    #[error(transparent)]
+    Programs(#[from] qhaul_ebpf::Error),
+}
+
+/// The two programs. Dropping them detaches them.
+#[derive(Debug)]
+pub struct Programs {
+    plain: PlainProgram,
+    cipher: CipherProgram,
+}
+
+impl Programs {
+    /// What the programs counted.
+    pub fn counters(&self) -> Result<(PlainCounters, CipherCounters), qhaul_ebpf::Error> {
+        Ok((self.plain.counters()?, self.cipher.counters()?))
+    }
+
+    fn take_sockets(&self, plain: &[Port], cipher: &[Port]) -> Result<(), qhaul_ebpf::Error> {
+        for port in cipher {
+            self.cipher.set_socket(port.queue(), port.as_fd())?;
+        }
+        for port in plain {
+            self.plain.set_socket(port.queue(), port.as_fd())?;
+        }
+        Ok(())
+    }
+}
+
+/// An open data path: programs attached, all queues claimed.
+#[derive(Debug)]
+pub struct DataPath {
+    /// The programs.
+    pub programs: Programs,
+    /// The queues, for the worker.
+    pub queues: Queues,
+    /// What is live: "zero-copy", "native-copy" or "generic".
+    pub mode: &'static str,
+}
+
+/// Opens both ports in the best mode that works, or in the one that the configuration pins.
+pub fn open(config: &Config, plain: &Interface, cipher: &Interface) -> Result<DataPath, DataPathError> {
+    let attempts = config.attempts();
+    let mut last = None;
+    for (attach, bind) in attempts {
+        match open_in(config, plain, cipher, *attach, *bind) {
+            Ok(path) => {
+                info!("data path: {} on {} and {}", path.mode, config.plain, config.cipher);
+                return Ok(path);
+            }
+            Err(error) => {
+                if attempts.len() > 1 {
+                    warn!("data path: {} does not work here: {error}", mode_name(*attach, *bind));
+                }
+                last = Some(error);
+            }
+        }
+    }
+    Err(last.unwrap_or(DataPathError::Sockets(crate::xsk::Error::NoFrames)))
+}
+
+fn open_in(
+    config: &Config,
+    plain: &Interface,
+    cipher: &Interface,
+    attach: AttachMode,
+    bind: BindMode,
+) -> Result<DataPath, DataPathError> {
+    let ring = config.ring;
+    let queues: Vec<(&str, u32)> = [plain, cipher]
+        .into_iter()
+        .flat_map(|port| (0..port.queues).map(|queue| (port.name.as_str(), queue)))
+        .collect();
+    // Each queue can hold a fill ring and a transmit ring full, and what was received is on its way in between.
+    let frames = queues.len() as u32 * ring * 2 + ring;
+    let mut umem = Umem::new(frames, CHUNK)?;
+    let sizes = PortConfig { rx: ring, tx: ring, fill: ring, completion: ring, bind };
+    // Programs first: from here on what no socket takes is dropped, and a driver that resets its rings for XDP has done so.
+    let programs = attach_programs(config, attach)?;
+    let mut ports = Port::open_all(&mut umem, &queues, &sizes)?;
+    let cipher_ports = ports.split_off(plain.queues as usize);
+    if let Err(error) = programs.take_sockets(&ports, &cipher_ports) {
+        for port in ports.into_iter().chain(cipher_ports) {
+            port.close(&mut umem);
+        }
+        return Err(error.into());
+    }
+    let zero_copy = ports.iter().chain(&cipher_ports).all(|port| port.live_mode() == LiveMode::ZeroCopy);
+    let mode = mode_name(attach, if zero_copy { BindMode::ZeroCopy } else { BindMode::Copy });
+    let queues = Queues { umem, plain: ports, cipher: cipher_ports, fill: ring };
+    Ok(DataPath { programs, queues, mode })
+}
+
+fn attach_programs(config: &Config, attach: AttachMode) -> Result<Programs, qhaul_ebpf::Error> {
+    let settings = CipherSettings {
+        peer: config.peer,
+        own: config.address,
+        esp_port: config.udp_port,
+        channel_port: config.channel_port,
+    };
+    Ok(Programs {
+        cipher: CipherProgram::attach(&config.cipher, attach, &settings)?,
+        plain: PlainProgram::attach(&config.plain, attach)?,
+    })
+}
+
+fn mode_name(attach: AttachMode, bind: BindMode) -> &'static str {
+    match (attach, bind) {
+        (AttachMode::Generic, _) => "generic",
+        (AttachMode::Native, BindMode::ZeroCopy | BindMode::Auto) => "zero-copy",
+        (AttachMode::Native, BindMode::Copy) => "native-copy",
+    }
+}
+
+/// Bytes of an IP packet on the cipher side that carries the largest plain frame: `plain_mtu` behind an Ethernet header
+/// with two VLAN tags.
+pub fn cipher_mtu_needed(plain_mtu: u32) -> u32 {
+    let frame = plain_mtu as usize + crate::wire::ETH_HLEN + 8;
+    let packet = crate::wire::OUTER_LEN - crate::wire::ETH_HLEN + frame + crate::esp::tail_len(frame);
+    packet as u32
+}
+
+/// Whether an interface of this host has `address`.
+pub fn has_address(interface: &str, address: Ipv4Addr) -> Result<bool, nix::Error> {
+    let mut addresses = nix::ifaddrs::getifaddrs()?.filter(|one| one.interface_name == interface);
+    let wanted = |one: &nix::sys::socket::SockaddrStorage| one.as_sockaddr_in().is_some_and(|v4| v4.ip() == address);
+    Ok(addresses.any(|one| one.address.as_ref().is_some_and(wanted)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_overhead_is_what_the_headers_add_up_to() {
+        // 1,500 + 22 with trailer 2 padded to 1,536; IPv4 20, UDP 8, ESP 8, IV 8, ICV 16.
+        assert_eq!(cipher_mtu_needed(1500), 1536 + 60);
+    }
+}

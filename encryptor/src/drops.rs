@@ -1,0 +1,85 @@
+//! Why a frame was dropped. Each reason has one name: the variant, its counter, and the text beside it.
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal, $text:literal;)+) => {
+        /// A reason to drop a frame.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        #[repr(u8)]
+        pub enum DropReason { $($(#[doc = $doc])+ $variant),+ }
+
+        impl DropReason {
+            /// All reasons, in the order of their counters.
+            pub const ALL: &'static [DropReason] = &[$(DropReason::$variant),+];
+
+            /// The counter's name.
+            pub fn name(self) -> &'static str {
+                match self { $(DropReason::$variant => $name),+ }
+            }
+
+            /// A line for people.
+            pub fn text(self) -> &'static str {
+                match self { $(DropReason::$variant => $text),+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// TX: no epoch is active.
+    NoEpoch = "no_epoch", "no epoch is active yet, or its keys are gone at the peer";
+    /// TX: the epoch reached its hard age limit.
+    EpochExpired = "epoch_expired", "the epoch reached its hard age limit and has no successor";
+    /// TX: the flow's key reached a hard limit.
+    FlowExhausted = "flow_exhausted", "the flow's key reached its hard limit of packets or bytes";
+    /// TX: no slot is left in this epoch.
+    FlowTableFull = "flow_table_full", "no slot is left for a new flow in this epoch";
+    /// TX: shorter than an Ethernet header.
+    Runt = "runt", "shorter than an Ethernet header";
+    /// TX: would not fit the cipher port's MTU.
+    TooBig = "too_big", "does not fit the cipher port's MTU once encrypted";
+    /// TX: the next hop's hardware address is not known.
+    NoNeighbour = "no_neighbour", "the next hop's hardware address is not resolved";
+    /// TX: the cipher port's ring was full.
+    CipherRingFull = "cipher_ring_full", "the cipher port's transmit ring was full";
+    /// RX: shorter than its headers say.
+    Truncated = "truncated", "shorter than its headers say";
+    /// RX: headers that contradict each other.
+    Malformed = "malformed", "headers that contradict each other or are not ESP in UDP";
+    /// RX: an SPI that no sender makes.
+    BadSpi = "bad_spi", "an SPI that no sender makes, or one outside this link's lanes and slots";
+    /// RX: the UDP source port is not the SPI's.
+    SourcePort = "source_port", "the UDP source port is not the one of the SPI (nat = true turns this check off)";
+    /// RX: an epoch without keys.
+    EpochUnknown = "epoch_unknown", "an epoch that no keys are held for";
+    /// RX: the budget for unseen SPIs is spent.
+    DerivationBudget = "derivation_budget", "the budget of key derivations for unseen flows is spent";
+    /// RX: seen before, or too old to tell.
+    Replayed = "replayed", "seen before, or too old for the replay window";
+    /// RX: not genuine.
+    Icv = "icv", "not genuine: the ICV does not verify";
+    /// RX: the IV and the ESP header disagree.
+    SequenceMismatch = "sequence_mismatch", "the IV's low half is not the ESP header's sequence number";
+    /// RX: padding against RFC 4303.
+    Padding = "padding", "padding that RFC 4303 does not allow";
+    /// RX: a next header that is not carried.
+    NextHeader = "next_header", "a next header that this mode does not carry";
+    /// RX: the inner frame is no Ethernet frame, or too long for the plain port.
+    InnerSize = "inner_size", "the inner frame is a runt or does not fit the plain port's MTU";
+    /// RX: the plain port's ring was full.
+    PlainRingFull = "plain_ring_full", "the plain port's transmit ring was full";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_has_a_name_of_its_own_and_stands_at_its_place() {
+        let names: std::collections::HashSet<&str> = DropReason::ALL.iter().map(|reason| reason.name()).collect();
+        assert_eq!(names.len(), DropReason::ALL.len());
+        for (place, reason) in DropReason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, place);
+            assert!(!reason.text().is_empty());
+        }
+    }
+}

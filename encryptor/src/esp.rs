@@ -1,0 +1,82 @@
+//! The ESP trailer (RFC 4303 sections 2.4 to 2.6): padding, pad length, next header.
+
+use crate::aead::ICV_LEN;
+use crate::drops::DropReason;
+use crate::wire::NextHeader;
+
+/// Plaintext is padded to a multiple of this; RFC 4303 asks for 4, a whole AES block is faster and hides a little of
+/// the length.
+const ALIGN: usize = 16;
+
+/// Pad length and next header.
+const TRAILER_LEN: usize = 2;
+
+/// The bytes 1, 2, 3, ... that padding consists of (RFC 4303 section 2.4).
+const PAD: [u8; 255] = {
+    let mut pad = [0; 255];
+    let mut i = 0;
+    while i < pad.len() {
+        pad[i] = i as u8 + 1;
+        i += 1;
+    }
+    pad
+};
+
+/// Length of trailer and ICV behind a payload of `payload` bytes.
+pub fn tail_len(payload: usize) -> usize {
+    (payload + TRAILER_LEN).next_multiple_of(ALIGN) - payload + ICV_LEN
+}
+
+/// Writes the trailer into `tail`, which [`tail_len`] bytes long, and leaves the ICV to the engine.
+pub fn write_trailer(tail: &mut [u8], next: NextHeader) {
+    let pad_len = tail.len() - ICV_LEN - TRAILER_LEN;
+    tail[..pad_len].copy_from_slice(&PAD[..pad_len]);
+    tail[pad_len] = pad_len as u8;
+    tail[pad_len + 1] = next.value();
+}
+
+/// Reads the trailer of an opened `text` (payload, padding, pad length, next header; without ICV): the payload's
+/// length and what it is.
+pub fn read_trailer(text: &[u8]) -> Result<(usize, NextHeader), DropReason> {
+    let [front @ .., pad_len, next] = text else { return Err(DropReason::Padding) };
+    let payload = front.len().checked_sub(usize::from(*pad_len)).ok_or(DropReason::Padding)?;
+    if front[payload..] != PAD[..usize::from(*pad_len)] {
+        return Err(DropReason::Padding);
+    }
+    let next = NextHeader::from_wire(*next).ok_or(DropReason::NextHeader)?;
+    Ok((payload, next))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_length_comes_back_and_is_aligned() {
+        for payload in 0..600 {
+            let mut body = vec![0xaa; payload + tail_len(payload)];
+            assert_eq!((body.len() - ICV_LEN) % ALIGN, 0);
+            write_trailer(&mut body[payload..], NextHeader::Ethernet);
+            let text = &body[..body.len() - ICV_LEN];
+            assert_eq!(read_trailer(text), Ok((payload, NextHeader::Ethernet)));
+        }
+    }
+
+    #[test]
+    fn up_to_255_bytes_of_padding_are_read() {
+        for pad_len in [0u8, 1, 17, 254, 255] {
+            let pad: Vec<u8> = (1..=pad_len).collect();
+            let text = [&[7; 20][..], &pad, &[pad_len, 59]].concat();
+            assert_eq!(read_trailer(&text), Ok((20, NextHeader::None)));
+        }
+    }
+
+    #[test]
+    fn wrong_padding_and_unknown_contents_are_refused() {
+        assert_eq!(read_trailer(&[]), Err(DropReason::Padding));
+        assert_eq!(read_trailer(&[143]), Err(DropReason::Padding));
+        assert_eq!(read_trailer(&[1, 2, 3, 4, 143]), Err(DropReason::Padding));
+        assert_eq!(read_trailer(&[1, 2, 4, 3, 143]), Err(DropReason::Padding));
+        assert_eq!(read_trailer(&[0, 41]), Err(DropReason::NextHeader));
+    }
+}

@@ -1,0 +1,13 @@
+//! Flows and their keys: one table per direction and epoch.
+//!
+//! The control thread makes a table, hands it to the worker, gets it back when the epoch is over, wipes it and uses it
+//! again. So the worker never allocates or frees, memory stays flat over any number of rotations, and no key outlives
+//! its epoch. A slot is never given to a second flow within an epoch, since a table only grows until it is wiped.
+
+mod limits;
+mod rx;
+mod tx;
+
+pub use limits::{FlowLimits, Use};
+pub use rx::{Lookup, RxEpoch, RxFlow, RxTable};
+pub use tx::{Admission, TxEpoch, TxFlow, TxTable, TxTerms};

@@ -1,0 +1,271 @@
+//! The sending side: flows get slots in the order in which they appear, each with its own key and sequence.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use hashbrown::HashMap;
+
+use super::{FlowLimits, Use};
+use crate::aead::AeadKey;
+use crate::classify::FlowId;
+use crate::keylog::KeyLog;
+use crate::keys::{EpochKey, KeyError};
+use crate::spi::{Epoch, MAX_SLOTS, Spi};
+
+/// A flow's sending state in one epoch.
+#[derive(Debug)]
+pub struct TxFlow {
+    /// The key.
+    pub key: AeadKey,
+    /// The SPI.
+    pub spi: Spi,
+    packets: u64,
+    bytes: u64,
+}
+
+/// What became of a packet's wish to be sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Admission {
+    /// It may be sealed.
+    Granted {
+        /// Index for [`TxEpoch::flow`].
+        index: usize,
+        /// Its sequence number, never given before under this key.
+        sequence: u64,
+    },
+    /// Its flow's key is used up.
+    FlowExhausted,
+    /// It is the first of a flow, and no slot is left.
+    TableFull,
+}
+
+/// The memory of a sending epoch, wiped and ready to be used (again).
+#[derive(Debug)]
+pub struct TxTable {
+    slots: HashMap<FlowId, u32, ahash::RandomState>,
+    flows: Vec<TxFlow>,
+    capacity: usize,
+}
+
+impl TxTable {
+    /// Room for `capacity` flows beside the probe's; memory is taken here and never again.
+    pub fn new(capacity: u32) -> TxTable {
+        let capacity = capacity.min(MAX_SLOTS - 1) as usize;
+        TxTable {
+            slots: HashMap::with_capacity_and_hasher(capacity, ahash::RandomState::new()),
+            flows: Vec::with_capacity(capacity + 1),
+            capacity,
+        }
+    }
+
+    /// Bytes of memory that `capacity` flows take in one table.
+    pub fn size(capacity: u32) -> usize {
+        (capacity as usize + 1) * (size_of::<TxFlow>() + 2 * size_of::<(FlowId, u32)>())
+    }
+}
+
+/// The terms on which an epoch may be used.
+#[derive(Clone, Debug)]
+pub struct TxTerms {
+    /// The lane that this worker sends in.
+    pub lane: u8,
+    /// Flows at the most; the smaller of both sites' tables.
+    pub flows: u32,
+    /// When the epoch's hard age limit strikes.
+    pub expires: Instant,
+    /// Limits of each flow key.
+    pub limits: FlowLimits,
+    /// Where flow keys are logged to, in a debug run.
+    pub log: KeyLog,
+}
+
+/// The flows of one sending epoch. Slot 0 is the probe's.
+#[derive(Debug)]
+pub struct TxEpoch {
+    epoch: Epoch,
+    key: EpochKey,
+    table: TxTable,
+    terms: TxTerms,
+    wants_rotation: bool,
+}
+
+impl TxEpoch {
+    /// An epoch with no flow but the probe's.
+    pub fn new(table: TxTable, epoch: Epoch, key: EpochKey, terms: TxTerms) -> Result<TxEpoch, KeyError> {
+        let mut tx = TxEpoch { epoch, key, table, terms, wants_rotation: false };
+        tx.table.capacity = tx.table.capacity.min(tx.terms.flows as usize);
+        tx.push_flow()?;
+        Ok(tx)
+    }
+
+    /// Its number.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Flows so far, the probe's left out.
+    pub fn flow_count(&self) -> usize {
+        self.table.flows.len() - 1
+    }
+
+    /// Whether its hard age limit has struck.
+    pub fn expired(&self, now: Instant) -> bool {
+        now >= self.terms.expires
+    }
+
+    /// Whether a soft limit asks for the next epoch. True once per epoch.
+    pub fn take_rotation_wish(&mut self) -> bool {
+        std::mem::take(&mut self.wants_rotation)
+    }
+
+    /// The flow at an index that was granted.
+    pub fn flow(&self, index: usize) -> &TxFlow {
+        &self.table.flows[index]
+    }
+
+    /// Asks for a packet of `flow` with `bytes` of plaintext to be sent.
+    pub fn admit(&mut self, flow: &FlowId, bytes: usize) -> Admission {
+        let index = match self.table.slots.get(flow) {
+            Some(&slot) => slot as usize,
+            None => match self.add(flow) {
+                Some(index) => index,
+                None => return Admission::TableFull,
+            },
+        };
+        self.next_sequence(index, bytes)
+    }
+
+    /// Asks for a probe of `bytes` to be sent.
+    pub fn admit_probe(&mut self, bytes: usize) -> Admission {
+        self.next_sequence(0, bytes)
+    }
+
+    /// Wipes every key and gives the memory back.
+    pub fn retire(mut self, full_capacity: u32) -> TxTable {
+        let blank = AeadKey::blank();
+        for flow in &mut self.table.flows {
+            flow.key = blank.clone();
+        }
+        // The table lives on, so that these stores are seen to matter.
+        black_box(&mut self.table.flows).clear();
+        self.table.slots.clear();
+        self.table.capacity = full_capacity.min(MAX_SLOTS - 1) as usize;
+        self.table
+    }
+
+    fn next_sequence(&mut self, index: usize, bytes: usize) -> Admission {
+        let flow = &mut self.table.flows[index];
+        let (packets, total) = (flow.packets + 1, flow.bytes + bytes as u64);
+        // The hard limit is checked before the counter moves, so that it can never be passed.
+        match self.terms.limits.judge(packets, total) {
+            Use::Exhausted => return Admission::FlowExhausted,
+            Use::Soft if flow.packets > 0 && self.terms.limits.judge(flow.packets, flow.bytes) == Use::Fine => {
+                self.wants_rotation = true;
+            }
+            Use::Soft | Use::Fine => {}
+        }
+        flow.packets = packets;
+        flow.bytes = total;
+        Admission::Granted { index, sequence: packets }
+    }
+
+    fn add(&mut self, flow: &FlowId) -> Option<usize> {
+        if self.flow_count() >= self.table.capacity {
+            return None;
+        }
+        let index = self.push_flow().ok()?;
+        self.table.slots.insert(*flow, index as u32);
+        if self.flow_count() == self.table.capacity - self.table.capacity / 4 {
+            self.wants_rotation = true;
+        }
+        Some(index)
+    }
+
+    fn push_flow(&mut self) -> Result<usize, KeyError> {
+        let index = self.table.flows.len();
+        let spi = Spi::new(self.epoch, self.terms.lane, index as u32);
+        let key = self.key.flow_key(spi)?;
+        self.terms.log.record("tx", spi, &key);
+        self.table.flows.push(TxFlow { key: AeadKey::new(&key), spi, packets: 0, bytes: 0 });
+        Ok(index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::classify::classify;
+    use std::time::Duration;
+
+    fn flow(number: u16) -> FlowId {
+        classify(&[&[0; 12][..], &number.to_be_bytes()].concat()).unwrap().flow
+    }
+
+    fn epoch(capacity: u32, limits: FlowLimits) -> TxEpoch {
+        let expires = Instant::now() + Duration::from_secs(60);
+        let terms = TxTerms { lane: 3, flows: capacity, expires, limits, log: KeyLog::off() };
+        let key = EpochKey::new(&[5; 32]).unwrap();
+        TxEpoch::new(TxTable::new(capacity), Epoch::FIRST, key, terms).unwrap()
+    }
+
+    #[test]
+    fn sequences_start_at_one_per_flow_and_slots_are_never_shared() {
+        let mut tx = epoch(3, FlowLimits::default());
+        for round in 1..=3 {
+            for number in 1..=3 {
+                let granted = Admission::Granted { index: usize::from(number), sequence: round };
+                assert_eq!(tx.admit(&flow(number), 100), granted);
+                assert_eq!(tx.flow(number.into()).spi, Spi::new(Epoch::FIRST, 3, number.into()));
+            }
+        }
+        assert_eq!(tx.admit(&flow(4), 100), Admission::TableFull);
+        assert_eq!(tx.admit_probe(16), Admission::Granted { index: 0, sequence: 1 });
+    }
+
+    #[test]
+    fn the_hard_limit_refuses_before_the_counter_moves() {
+        let limits = FlowLimits { soft_packets: 2, hard_packets: 3, soft_bytes: 1 << 20, hard_bytes: 1 << 20 };
+        let mut tx = epoch(8, limits);
+        for sequence in 1..=3 {
+            assert_eq!(tx.admit(&flow(1), 1), Admission::Granted { index: 1, sequence });
+            assert_eq!(tx.take_rotation_wish(), sequence == 3);
+        }
+        for _ in 0..3 {
+            assert_eq!(tx.admit(&flow(1), 1), Admission::FlowExhausted);
+        }
+        assert_eq!(tx.admit(&flow(2), 1), Admission::Granted { index: 2, sequence: 1 });
+    }
+
+    #[test]
+    fn a_table_that_runs_low_asks_for_rotation_once() {
+        let mut tx = epoch(8, FlowLimits::default());
+        let wishes: Vec<bool> = (1..=8)
+            .map(|number| {
+                tx.admit(&flow(number), 1);
+                tx.take_rotation_wish()
+            })
+            .collect();
+        assert_eq!(wishes, [false, false, false, false, false, true, false, false]);
+    }
+
+    #[test]
+    fn a_retired_table_is_empty_and_serves_again() {
+        let mut tx = epoch(4, FlowLimits::default());
+        tx.admit(&flow(1), 1);
+        let table = tx.retire(4);
+        assert!(table.flows.is_empty() && table.slots.is_empty() && table.flows.capacity() >= 5);
+        let terms = TxTerms {
+            lane: 0,
+            flows: 2,
+            expires: Instant::now(),
+            limits: FlowLimits::default(),
+            log: KeyLog::off(),
+        };
+        let key = EpochKey::new(&[6; 32]).unwrap();
+        let mut again = TxEpoch::new(table, Epoch::FIRST.next(), key, terms).unwrap();
+        assert!(again.expired(Instant::now()));
+        assert_eq!(again.admit(&flow(9), 1), Admission::Granted { index: 1, sequence: 1 });
+        again.admit(&flow(10), 1);
+        assert_eq!(again.admit(&flow(11), 1), Admission::TableFull, "the peer's smaller table binds");
+    }
+}

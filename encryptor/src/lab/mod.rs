@@ -1,0 +1,74 @@
+//! The lab: two sites, their key servers and a hostile backhaul in network namespaces of one machine.
+//!
+//! [`demo`] shows the whole in a minute, [`up`] leaves it standing to be tried by hand, [`down`] removes it. Tests build on
+//! [`Topology`] (network only) and [`Sites`] (with key servers and encryptors).
+
+use std::path::PathBuf;
+
+/// tcpdump on the backhaul.
+pub mod capture;
+mod command;
+mod demo;
+/// Looks for plaintext in captured frames.
+pub mod eavesdrop;
+mod error;
+/// A file over HTTP.
+pub mod fetch;
+/// iperf3 between the hosts.
+pub mod iperf;
+/// Frames counted by the kernel.
+pub mod ledger;
+mod measure;
+mod mixture;
+mod pcap;
+/// Pings with round-trip times.
+pub mod ping;
+/// Names and addresses.
+pub mod plan;
+mod process;
+mod progress;
+mod removal;
+mod report;
+mod run_dir;
+mod site_config;
+mod sites;
+mod stand;
+mod status;
+mod topology;
+mod trail;
+/// Bounded waiting.
+pub mod wait;
+
+pub use command::{run, run_in};
+pub use demo::demo;
+pub use error::{LabError, Result};
+pub use pcap::for_each_frame;
+pub use process::Process;
+pub use removal::remove;
+pub use site_config::{SiteConfig, kme_toml};
+pub use sites::Sites;
+pub use stand::{down, up};
+pub use status::Status;
+pub use topology::Topology;
+pub use trail::Trail;
+
+/// What the lab commands are told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Prefix of the namespaces' names: 1 to 8 lower-case letters and digits. Labs of different prefixes do not meet.
+    pub prefix: String,
+    /// Directory of the binaries `qhaul` and `qhaul-kme`.
+    pub bin_dir: PathBuf,
+    /// Keep logs, configurations and captures of a demo.
+    pub keep: bool,
+    /// Key rotations that a demo must see in each direction.
+    pub rotations: u64,
+}
+
+impl Default for Options {
+    /// Prefix `qh`, binaries beside the running one, 10 rotations, nothing kept.
+    fn default() -> Self {
+        let bin_dir = std::env::current_exe().ok().and_then(|exe| exe.parent().map(PathBuf::from));
+        Self { prefix: "qh".to_owned(), bin_dir: bin_dir.unwrap_or_default(), keep: false, rotations: 10 }
+    }
+}

@@ -1,0 +1,193 @@
+//! `qhaul`: the encryptor's command line.
+
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use qhaul::check::{self, Grade};
+use qhaul::config::Config;
+use qhaul::keylog::KeyLog;
+use qhaul::lab::Options;
+use qhaul::pki::{PkiNames, SiteNames};
+use qhaul::{control, lab, pki, status};
+
+/// A bump in the wire for 5G backhaul: per-flow AES-256-GCM over AF_XDP, keyed by QKD.
+#[derive(Parser)]
+#[command(version, about)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Encrypt: take both ports and keep the link up until a signal comes.
+    Run {
+        /// The site's file.
+        #[arg(long)]
+        config: PathBuf,
+        /// DANGER, for laboratories only: append every flow key to this file. Needs --debug too.
+        #[arg(long, requires = "debug")]
+        debug_key_log: Option<PathBuf>,
+        /// Allow what must never be in operation.
+        #[arg(long)]
+        debug: bool,
+    },
+    /// Validate a site's file, this host and the key server, and say what is wrong and the remedy.
+    Check {
+        /// The site's file.
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Tell how a running encryptor does.
+    Status {
+        /// The site's file.
+        #[arg(long)]
+        config: PathBuf,
+        /// One JSON object instead of a page.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make certificates for demonstrations.
+    Pki {
+        /// Where to; it is made if it is not there.
+        #[arg(long)]
+        dir: PathBuf,
+        /// A site's short name; its SAE ID is sae-NAME, its KME's kme-NAME.
+        #[arg(long = "site", default_values_t = ["a".to_string(), "b".to_string()])]
+        sites: Vec<String>,
+        /// Keep the authorities' private keys, to add sites later.
+        #[arg(long)]
+        keep_authority_keys: bool,
+    },
+    /// Two sites in network namespaces of this machine.
+    Lab {
+        #[command(subcommand)]
+        command: LabCommand,
+        /// Prefix of the namespaces' names.
+        #[arg(long, global = true, default_value = "qh")]
+        prefix: String,
+    },
+}
+
+#[derive(Clone, Copy, Subcommand)]
+enum LabCommand {
+    /// Bring it up and leave it standing.
+    Up,
+    /// Remove it.
+    Down,
+    /// Bring it up, put real traffic through, show a table, remove it.
+    Demo {
+        /// Key rotations to see in each direction.
+        #[arg(long, default_value_t = 10)]
+        rotations: u64,
+        /// Keep logs and captures.
+        #[arg(long)]
+        keep: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    log_to_stderr();
+    match dispatch(Args::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("qhaul: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("QHAUL_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let terminal = io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(terminal).init();
+}
+
+fn dispatch(args: Args) -> anyhow::Result<bool> {
+    match args.command {
+        Command::Run { config, debug_key_log, debug: _ } => {
+            let log = match debug_key_log {
+                Some(path) => KeyLog::open(&path).with_context(|| format!("key log {}", path.display()))?,
+                None => KeyLog::off(),
+            };
+            control::run(&Config::load(&config)?, log)?;
+            Ok(true)
+        }
+        Command::Check { config } => check_site(&Config::load(&config)?),
+        Command::Status { config, json } => show_status(&Config::load(&config)?, json),
+        Command::Pki { dir, sites, keep_authority_keys } => make_certificates(&dir, sites, keep_authority_keys),
+        Command::Lab { command, prefix } => run_lab(command, prefix),
+    }
+}
+
+fn check_site(config: &Config) -> anyhow::Result<bool> {
+    let (findings, _) = check::host(config);
+    let mut sound = true;
+    for finding in findings {
+        let mark = match finding.grade {
+            Grade::Fine => "ok     ",
+            Grade::Warning => "warning",
+            Grade::Fault => "FAULT  ",
+        };
+        sound &= finding.grade != Grade::Fault;
+        println!("{mark} {}", finding.line);
+    }
+    if let Some(kme) = &config.kme {
+        match control::key_source(config, kme).and_then(|mut source| source.status()) {
+            Ok(status) => println!(
+                "ok      key server {} answers: {} keys of {} bits for {}",
+                status.source_kme_id, status.stored_key_count, status.key_size_bits, status.slave_sae_id
+            ),
+            Err(error) => {
+                sound = false;
+                println!("FAULT   key server: {error}");
+            }
+        }
+    }
+    if !sound {
+        bail!("this site cannot run as configured: see FAULT above");
+    }
+    Ok(true)
+}
+
+fn show_status(config: &Config, json: bool) -> anyhow::Result<bool> {
+    let status = status::ask(&config.control).with_context(|| {
+        format!("{}: no answer; is `qhaul run` running with this file, and are you its user?", config.control.display())
+    })?;
+    match json {
+        true => println!("{}", serde_json::to_string(&status)?),
+        false => print!("{}", status.page()),
+    }
+    Ok(true)
+}
+
+fn make_certificates(dir: &std::path::Path, sites: Vec<String>, keep_authority_keys: bool) -> anyhow::Result<bool> {
+    let sites = sites.into_iter().map(|site| SiteNames {
+        sae_id: format!("sae-{site}"),
+        kme_id: format!("kme-{site}"),
+        kme_addresses: Vec::new(),
+        site,
+    });
+    let made = pki::generate(dir, &PkiNames { sites: sites.collect(), keep_authority_keys })?;
+    for path in made {
+        println!("{}", path.display());
+    }
+    println!("These are for demonstrations: valid for {} days, keys unencrypted.", pki::VALID_DAYS);
+    Ok(true)
+}
+
+fn run_lab(command: LabCommand, prefix: String) -> anyhow::Result<bool> {
+    let options = Options { prefix, ..Options::default() };
+    match command {
+        LabCommand::Up => lab::up(&options)?,
+        LabCommand::Down => lab::down(&options)?,
+        LabCommand::Demo { rotations, keep } => return Ok(lab::demo(&Options { rotations, keep, ..options })?),
+    }
+    Ok(true)
+}

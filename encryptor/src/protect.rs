@@ -1,0 +1,183 @@
+//! From plain frames to ESP packets, a burst at a time: classify, take a sequence number, frame, seal.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use arrayvec::ArrayVec;
+
+use crate::aead::{SealJob, seal_burst};
+use crate::classify::classify;
+use crate::drops::DropReason;
+use crate::esp::{tail_len, write_trailer};
+use crate::flows::{Admission, TxEpoch};
+use crate::spi::{Epoch, Spi};
+use crate::wire::{ETH_HLEN, MacAddr, NextHeader, OUTER_LEN, OuterTemplate};
+use crate::xsk::Frame;
+use crate::{BURST, Verdict};
+
+/// The next hop's hardware address, as the control thread last read it from the kernel.
+#[derive(Clone, Debug, Default)]
+pub struct NextHop(Arc<AtomicU64>);
+
+impl NextHop {
+    /// Publishes an address, or that there is none.
+    pub fn set(&self, mac: Option<MacAddr>) {
+        let value = mac.map_or(0, |MacAddr([a, b, c, d, e, f])| u64::from_be_bytes([0, 1, a, b, c, d, e, f]));
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// The address, if there is one.
+    pub fn get(&self) -> Option<MacAddr> {
+        let [_, known, mac @ ..] = self.0.load(Ordering::Relaxed).to_be_bytes();
+        (known == 1).then_some(MacAddr(mac))
+    }
+}
+
+/// A packet that is framed and waits to be sealed.
+struct Framed {
+    place: usize,
+    flow: usize,
+    sequence: u64,
+}
+
+/// The sending side of one worker.
+#[derive(Debug)]
+pub struct Protect {
+    template: OuterTemplate,
+    next_hop: NextHop,
+    /// Bytes of an IP packet at the most.
+    cipher_mtu: usize,
+    active: Option<Box<TxEpoch>>,
+    next: Option<Box<TxEpoch>>,
+}
+
+impl Protect {
+    /// A sender without keys. `cipher_mtu` in bytes, as the interface has it.
+    pub fn new(template: OuterTemplate, next_hop: NextHop, cipher_mtu: usize) -> Protect {
+        Protect { template, next_hop, cipher_mtu, active: None, next: None }
+    }
+
+    /// Installs an epoch to be probed; gives back one that was installed before and never used.
+    pub fn install(&mut self, epoch: Box<TxEpoch>) -> Option<Box<TxEpoch>> {
+        self.next.replace(epoch)
+    }
+
+    /// Puts the installed epoch `epoch` to use; gives back the old one. False: it is not installed.
+    pub fn switch(&mut self, epoch: Epoch) -> (bool, Option<Box<TxEpoch>>) {
+        match self.next.take_if(|next| next.epoch() == epoch) {
+            Some(next) => (true, self.active.replace(next)),
+            None => (false, None),
+        }
+    }
+
+    /// Gives up all epochs: what is in use, and what is installed.
+    pub fn withdraw(&mut self) -> [Option<Box<TxEpoch>>; 2] {
+        [self.active.take(), self.next.take()]
+    }
+
+    /// The epoch in use.
+    pub fn active_mut(&mut self) -> Option<&mut TxEpoch> {
+        self.active.as_deref_mut()
+    }
+
+    /// Whether the epoch in use, or the one installed, asks to be replaced.
+    pub fn take_rotation_wish(&mut self) -> bool {
+        self.active_mut().is_some_and(TxEpoch::take_rotation_wish)
+    }
+
+    /// Encrypts `frames` in place, one verdict each.
+    pub fn burst(&mut self, frames: &mut [Frame], verdicts: &mut ArrayVec<Verdict, BURST>, now: Instant) {
+        verdicts.clear();
+        let refusal = match (&self.active, self.next_hop.get()) {
+            (None, _) => Err(DropReason::NoEpoch),
+            (Some(epoch), _) if epoch.expired(now) => Err(DropReason::EpochExpired),
+            (Some(_), None) => Err(DropReason::NoNeighbour),
+            (Some(_), Some(mac)) => Ok(mac),
+        };
+        let (Ok(mac), Some(epoch)) = (refusal, &mut self.active) else {
+            let reason = refusal.err().unwrap_or(DropReason::NoEpoch);
+            verdicts.extend(frames.iter().map(|_| Verdict::Drop(reason)));
+            return;
+        };
+        let mut framed = ArrayVec::<Framed, BURST>::new();
+        for (place, frame) in frames.iter_mut().enumerate() {
+            let verdict = match frame_one(&self.template, self.cipher_mtu, epoch, frame, mac) {
+                Ok((flow, sequence)) => {
+                    framed.push(Framed { place, flow, sequence });
+                    Verdict::Send
+                }
+                Err(reason) => Verdict::Drop(reason),
+            };
+            verdicts.push(verdict);
+        }
+        seal(epoch, frames, &framed);
+    }
+
+    /// Makes a probe of the installed epoch in an empty frame: a dummy packet in slot 0. False: it is not installed, or
+    /// there is nowhere to send it.
+    pub fn probe(&mut self, epoch: Epoch, frame: &mut Frame) -> bool {
+        let installed = self.next.as_mut().filter(|next| next.epoch() == epoch);
+        let (Some(epoch), Some(mac)) = (installed, self.next_hop.get()) else { return false };
+        frame.reset(OUTER_LEN);
+        let tail = tail_len(0);
+        let Some(body) = frame.append(tail) else { return false };
+        write_trailer(body, NextHeader::None);
+        let Admission::Granted { index, sequence } = epoch.admit_probe(0) else { return false };
+        let spi = epoch.flow(index).spi;
+        if !write_header(&self.template, frame, mac, 0, spi, sequence) {
+            return false;
+        }
+        seal(epoch, std::slice::from_mut(frame), &[Framed { place: 0, flow: index, sequence }]);
+        true
+    }
+}
+
+/// Everything but the sealing. A sequence number is taken last, so that none is skipped by a frame that cannot go.
+fn frame_one(
+    template: &OuterTemplate,
+    cipher_mtu: usize,
+    epoch: &mut TxEpoch,
+    frame: &mut Frame,
+    mac: MacAddr,
+) -> Result<(usize, u64), DropReason> {
+    let classified = classify(frame.data()).ok_or(DropReason::Runt)?;
+    let length = frame.data().len();
+    let tail = tail_len(length);
+    if length + tail + OUTER_LEN - ETH_HLEN > cipher_mtu || frame.headroom() < OUTER_LEN || frame.tailroom() < tail {
+        return Err(DropReason::TooBig);
+    }
+    let (index, sequence) = match epoch.admit(&classified.flow, length) {
+        Admission::Granted { index, sequence } => (index, sequence),
+        Admission::FlowExhausted => return Err(DropReason::FlowExhausted),
+        Admission::TableFull => return Err(DropReason::FlowTableFull),
+    };
+    let spi = epoch.flow(index).spi;
+    let trailer = frame.append(tail).ok_or(DropReason::TooBig)?;
+    write_trailer(trailer, NextHeader::Ethernet);
+    match write_header(template, frame, mac, classified.class, spi, sequence) {
+        true => Ok((index, sequence)),
+        false => Err(DropReason::TooBig),
+    }
+}
+
+fn write_header(t: &OuterTemplate, frame: &mut Frame, mac: MacAddr, class: u8, spi: Spi, sequence: u64) -> bool {
+    let Ok(behind) = u16::try_from(frame.data().len()) else { return false };
+    match frame.prepend(OUTER_LEN).and_then(|head| head.first_chunk_mut()) {
+        Some(head) => t.write(head, mac, class, behind, spi, sequence),
+        None => return false,
+    }
+    true
+}
+
+fn seal(epoch: &TxEpoch, frames: &mut [Frame], framed: &[Framed]) {
+    let mut jobs = ArrayVec::<SealJob<'_>, BURST>::new();
+    let mut frames = frames.iter_mut().enumerate();
+    for item in framed {
+        let Some((_, frame)) = frames.find(|(place, _)| *place == item.place) else { break };
+        let flow = epoch.flow(item.flow);
+        let body = &mut frame.data_mut()[OUTER_LEN..];
+        jobs.push(SealJob { key: &flow.key, spi: flow.spi, sequence: item.sequence, body });
+    }
+    seal_burst(&mut jobs);
+}

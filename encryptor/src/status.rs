@@ -1,0 +1,138 @@
+//! What a running encryptor tells of itself, as one JSON object over a Unix socket.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{self, Read};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use crate::control::KeyStatus;
+
+/// Name and value of counters.
+pub type Rows = BTreeMap<String, u64>;
+
+/// All that is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// The link's name.
+    pub link: String,
+    /// "active" when both directions have live keys; else what the sending direction waits for, or "receive-waiting".
+    pub state: String,
+    /// The process.
+    pub pid: u32,
+    /// Seconds since it started.
+    pub uptime_s: u64,
+    /// What was found to work: "zero-copy", "native-copy" or "generic".
+    pub mode: String,
+    /// Whether flow keys are written to a file. Never so in operation.
+    pub key_log: bool,
+    /// Whether the link channel stands.
+    pub channel: bool,
+    /// The next hop's hardware address, if it is resolved.
+    pub next_hop: Option<String>,
+    /// Flows with live keys: the larger of both directions.
+    pub flows: u64,
+    /// The sending direction.
+    pub tx: TxStatus,
+    /// The receiving direction.
+    pub rx: RxStatus,
+    /// The key feed.
+    pub keys: KeyStatus,
+    /// What the worker counted.
+    pub counters: WorkerCounters,
+    /// What the programs counted, by port.
+    pub xdp: BTreeMap<String, Rows>,
+    /// What the queues counted, by port and queue.
+    pub queues: BTreeMap<String, Rows>,
+}
+
+/// The sending direction.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TxStatus {
+    /// The epoch in use, 0 for none.
+    pub epoch: u8,
+    /// "waiting", "active", "overdue" or "expired".
+    pub state: String,
+    /// Milliseconds since the last switch.
+    pub age_ms: Option<u64>,
+    /// Milliseconds until the hard limit strikes, if no successor comes.
+    pub stops_in_ms: Option<u64>,
+    /// How often traffic was switched to a new epoch.
+    pub switches: u64,
+    /// Agreements that failed.
+    pub failures: u64,
+    /// Why the last one did.
+    pub last_failure: Option<String>,
+    /// Flows in the epoch in use.
+    pub flows: u64,
+}
+
+/// The receiving direction.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RxStatus {
+    /// Epochs whose packets can be opened.
+    pub epochs: Vec<u8>,
+    /// Flows in the fullest of them.
+    pub flows: u64,
+}
+
+/// What the worker counted. plain_in = cipher_out + TX drops; cipher_in = plain_out + dummies_in + RX drops.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct WorkerCounters {
+    /// Frames, packets and bytes by name.
+    #[serde(flatten)]
+    pub tallies: Rows,
+    /// Drops by reason; reasons that never struck are left out.
+    pub drops: Rows,
+}
+
+/// Asks the encryptor behind a control socket.
+pub fn ask(socket: &Path) -> io::Result<Status> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    serde_json::from_str(&text).map_err(io::Error::other)
+}
+
+impl Status {
+    /// A page for people.
+    pub fn page(&self) -> String {
+        let mut page = String::new();
+        let mut line = |name: &str, value: String| {
+            let _ = writeln!(page, "{name:<14}{value}");
+        };
+        line("link", format!("{}: {}", self.link, self.state));
+        if self.key_log {
+            line("WARNING", "flow keys are written to a debug key log".into());
+        }
+        let since = self.tx.age_ms.map_or(String::new(), |age| format!(", {:.1} s old", age as f64 / 1000.0));
+        line("sending", format!("epoch {} ({}){since}, {} flows", self.tx.epoch, self.tx.state, self.tx.flows));
+        if let (Some(left), true) = (self.tx.stops_in_ms, self.tx.state != "active") {
+            line("", format!("traffic stops in {:.1} s without a new epoch", left as f64 / 1000.0));
+        }
+        line("receiving", format!("epochs {:?}, {} flows", self.rx.epochs, self.rx.flows));
+        line("rotations", format!("{} done, {} failed", self.tx.switches, self.tx.failures));
+        if let Some(failure) = &self.tx.last_failure {
+            line("", format!("last failure: {failure}"));
+        }
+        let KeyStatus { ready, fetched, receive, trouble } = &self.keys;
+        line("keys", format!("{ready} ready of {fetched} fetched to send, {receive} to receive"));
+        if let Some(trouble) = trouble {
+            line("", trouble.clone());
+        }
+        line("channel", if self.channel { "connected".into() } else { "not connected".into() });
+        line("next hop", self.next_hop.clone().unwrap_or_else(|| "not resolved".into()));
+        line("data path", format!("{}, up {} s, process {}", self.mode, self.uptime_s, self.pid));
+        for (name, count) in &self.counters.tallies {
+            line("", format!("{count:>14} {name}"));
+        }
+        for (name, count) in &self.counters.drops {
+            line("", format!("{count:>14} dropped: {name}"));
+        }
+        page
+    }
+}

@@ -1,0 +1,234 @@
+//! From ESP packets to plain frames, a burst at a time, in the order of `docs/protocol.md`, section 5.
+//!
+//! Nothing that a forged packet carries changes any state: flow state is stored and the replay window marked only
+//! after the packet proved genuine. Nothing is ever sent in reply.
+
+use std::time::Instant;
+
+use arrayvec::ArrayVec;
+
+use crate::aead::{ICV_LEN, OpenJob, open_burst};
+use crate::budget::Budget;
+use crate::drops::DropReason;
+use crate::esp::read_trailer;
+use crate::flows::{Lookup, RxEpoch, RxFlow};
+use crate::replay::ReplayWindow;
+use crate::spi::{Epoch, Spi};
+use crate::wire::{ETH_HLEN, EspHeader, NextHeader, OUTER_LEN, OuterError, parse_outer, source_port};
+use crate::xsk::Frame;
+use crate::{BURST, Verdict};
+
+/// Where the key of a packet is.
+#[derive(Clone, Copy)]
+enum FlowRef {
+    /// In the epoch's table.
+    Stored(usize),
+    /// In this burst's list of flows that were not seen before.
+    Fresh(usize),
+}
+
+/// A packet that passed the checks in front of the AEAD.
+struct Candidate {
+    place: usize,
+    header: EspHeader,
+    flow: FlowRef,
+    genuine: bool,
+}
+
+/// A flow first seen in this burst.
+struct Fresh {
+    spi: Spi,
+    state: FreshState,
+}
+
+enum FreshState {
+    /// No packet of it proved genuine so far.
+    Unproven(RxFlow),
+    /// It is in the table now, at this index.
+    Stored(usize),
+}
+
+impl Fresh {
+    fn unproven(&self) -> Option<&RxFlow> {
+        match &self.state {
+            FreshState::Unproven(flow) => Some(flow),
+            FreshState::Stored(_) => None,
+        }
+    }
+}
+
+type FreshFlows = ArrayVec<Fresh, BURST>;
+
+/// The receiving side of one worker.
+#[derive(Debug)]
+pub struct Unprotect {
+    udp_port: u16,
+    nat: bool,
+    /// Bytes of an Ethernet frame that the plain port takes at the most.
+    plain_frame: usize,
+    epochs: [Option<Box<RxEpoch>>; Epoch::COUNT],
+    budget: Budget,
+    derivations: u64,
+}
+
+impl Unprotect {
+    /// A receiver without keys. `nat`: the backhaul rewrites UDP source ports, so they are not checked.
+    /// `plain_frame`: bytes of a frame that fits the plain port.
+    pub fn new(udp_port: u16, nat: bool, plain_frame: usize, budget: Budget) -> Unprotect {
+        Unprotect { udp_port, nat, plain_frame, epochs: Default::default(), budget, derivations: 0 }
+    }
+
+    /// Installs an epoch; gives back what was held under its number.
+    pub fn install(&mut self, epoch: Box<RxEpoch>) -> Option<Box<RxEpoch>> {
+        self.epochs[epoch.epoch().index()].replace(epoch)
+    }
+
+    /// Gives up an epoch.
+    pub fn retire(&mut self, epoch: Epoch) -> Option<Box<RxEpoch>> {
+        self.epochs[epoch.index()].take()
+    }
+
+    /// Flows seen in the epochs held, probes included.
+    pub fn flow_count(&self) -> usize {
+        self.epochs.iter().flatten().map(|epoch| epoch.flow_count()).max().unwrap_or(0)
+    }
+
+    /// Keys derived for unseen flows since the last call.
+    pub fn take_derivations(&mut self) -> u64 {
+        std::mem::take(&mut self.derivations)
+    }
+
+    /// Decrypts `frames` in place, one verdict each.
+    pub fn burst(&mut self, frames: &mut [Frame], verdicts: &mut ArrayVec<Verdict, BURST>, now: Instant) {
+        verdicts.clear();
+        self.budget.refill(now);
+        let mut fresh = FreshFlows::new();
+        let mut candidates = ArrayVec::<Candidate, BURST>::new();
+        for (place, frame) in frames.iter().enumerate() {
+            let verdict = match self.examine(frame.data(), &mut fresh) {
+                Ok((header, flow)) => {
+                    candidates.push(Candidate { place, header, flow, genuine: false });
+                    Verdict::Send
+                }
+                Err(reason) => Verdict::Drop(reason),
+            };
+            verdicts.push(verdict);
+        }
+        self.open(frames, &mut candidates, &fresh);
+        for candidate in &candidates {
+            let place = candidate.place;
+            verdicts[place] = match self.conclude(candidate, &mut fresh) {
+                Ok(()) => self.unwrap(&mut frames[place], candidate),
+                Err(reason) => Verdict::Drop(reason),
+            };
+        }
+    }
+
+    /// All checks in front of the AEAD.
+    fn examine(&mut self, frame: &[u8], fresh: &mut FreshFlows) -> Result<(EspHeader, FlowRef), DropReason> {
+        let header = parse_outer(frame, self.udp_port).map_err(|error| match error {
+            OuterError::Truncated => DropReason::Truncated,
+            OuterError::Malformed => DropReason::Malformed,
+            OuterError::Spi => DropReason::BadSpi,
+        })?;
+        if !self.nat && header.source_port != source_port(header.spi) {
+            return Err(DropReason::SourcePort);
+        }
+        let epoch = self.epochs[header.spi.epoch().index()].as_deref().ok_or(DropReason::EpochUnknown)?;
+        let flow = match epoch.lookup(header.spi) {
+            Lookup::OutOfRange => return Err(DropReason::BadSpi),
+            Lookup::Known(index) => FlowRef::Stored(index),
+            Lookup::Unseen => match fresh.iter().position(|one| one.spi == header.spi) {
+                Some(index) => FlowRef::Fresh(index),
+                None => {
+                    if !self.budget.take() {
+                        return Err(DropReason::DerivationBudget);
+                    }
+                    self.derivations += 1;
+                    let flow = epoch.derive(header.spi).map_err(|_| DropReason::DerivationBudget)?;
+                    fresh.push(Fresh { spi: header.spi, state: FreshState::Unproven(flow) });
+                    FlowRef::Fresh(fresh.len() - 1)
+                }
+            },
+        };
+        let may_come = match flow {
+            FlowRef::Stored(index) => epoch.flow(index).window.may_come(header.iv),
+            FlowRef::Fresh(_) => ReplayWindow::new().may_come(header.iv),
+        };
+        match may_come {
+            true => Ok((header, flow)),
+            false => Err(DropReason::Replayed),
+        }
+    }
+
+    fn open(&self, frames: &mut [Frame], candidates: &mut [Candidate], fresh: &FreshFlows) {
+        let mut jobs = ArrayVec::<OpenJob<'_>, BURST>::new();
+        let mut frames = frames.iter_mut().enumerate();
+        for candidate in candidates.iter() {
+            let Some((_, frame)) = frames.find(|(place, _)| *place == candidate.place) else { break };
+            let header = &candidate.header;
+            let epoch = self.epochs[header.spi.epoch().index()].as_deref();
+            let flow = match candidate.flow {
+                FlowRef::Fresh(index) => fresh[index].unproven(),
+                FlowRef::Stored(index) => epoch.map(|epoch| epoch.flow(index)),
+            };
+            let Some(RxFlow { key, .. }) = flow else { break };
+            let body = &mut frame.data_mut()[OUTER_LEN..OUTER_LEN + header.body];
+            let (spi, iv, sequence_low) = (header.spi, header.iv, header.sequence_low);
+            jobs.push(OpenJob { key, spi, iv, sequence_low, body, genuine: false });
+        }
+        open_burst(&mut jobs);
+        for (candidate, job) in candidates.iter_mut().zip(&jobs) {
+            candidate.genuine = job.genuine;
+        }
+    }
+
+    /// What a genuine packet changes: its flow is stored, its number marked.
+    fn conclude(&mut self, candidate: &Candidate, fresh: &mut FreshFlows) -> Result<(), DropReason> {
+        let header = &candidate.header;
+        if !candidate.genuine {
+            return Err(DropReason::Icv);
+        }
+        if header.iv as u32 != header.sequence_low {
+            return Err(DropReason::SequenceMismatch);
+        }
+        let epoch = self.epochs[header.spi.epoch().index()].as_deref_mut().ok_or(DropReason::EpochUnknown)?;
+        let index = match candidate.flow {
+            FlowRef::Stored(index) => index,
+            FlowRef::Fresh(index) => match &mut fresh[index] {
+                Fresh { state: FreshState::Stored(index), .. } => *index,
+                Fresh { spi, state: state @ FreshState::Unproven(_) } => {
+                    self.budget.refund();
+                    let index = epoch.next_index();
+                    if let FreshState::Unproven(flow) = std::mem::replace(state, FreshState::Stored(index)) {
+                        epoch.store(*spi, flow);
+                    }
+                    index
+                }
+            },
+        };
+        match epoch.flow_mut(index).window.mark(header.iv) {
+            true => Ok(()),
+            false => Err(DropReason::Replayed),
+        }
+    }
+
+    /// Strips everything around the plain frame.
+    fn unwrap(&self, frame: &mut Frame, candidate: &Candidate) -> Verdict {
+        let text_end = OUTER_LEN + candidate.header.body - ICV_LEN;
+        let (payload, next) = match read_trailer(&frame.data()[OUTER_LEN..text_end]) {
+            Ok(trailer) => trailer,
+            Err(reason) => return Verdict::Drop(reason),
+        };
+        match next {
+            NextHeader::None => Verdict::Dummy(candidate.header.spi.epoch()),
+            NextHeader::Ethernet if (ETH_HLEN..=self.plain_frame).contains(&payload) => {
+                let stripped = frame.advance(OUTER_LEN);
+                debug_assert!(stripped, "its headers were read from it");
+                frame.truncate(payload);
+                Verdict::Send
+            }
+            NextHeader::Ethernet => Verdict::Drop(DropReason::InnerSize),
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! IPv4 (RFC 791) and IPv6 (RFC 8200) up to the transport ports, for telling flows apart.
+
+use super::be16;
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const DCCP: u8 = 33;
+const SCTP: u8 = 132;
+const UDP_LITE: u8 = 136;
+
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const AUTHENTICATION: u8 = 51;
+const DESTINATION: u8 = 60;
+
+/// Extension headers that are followed before a packet counts as odd; RFC 8200 section 4.1 lists six, each at most
+/// once but for one.
+const MAX_EXTENSIONS: usize = 8;
+
+/// What the network layer says of a packet. Addresses of IPv4 are mapped into IPv6 form (RFC 4291 section 2.5.5.2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct L3 {
+    /// Source address.
+    pub source: [u8; 16],
+    /// Destination address.
+    pub destination: [u8; 16],
+    /// Traffic class: DSCP in the upper six bits, ECN in the lower two.
+    pub traffic_class: u8,
+    /// The upper protocol's number; for an IPv6 packet whose extension headers cannot be followed, the last one read.
+    pub protocol: u8,
+    /// What could be told of the transport layer.
+    pub transport: Transport,
+}
+
+/// The transport layer, as far as it tells flows apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Transport {
+    /// Source and destination port of TCP, UDP, UDP-Lite, SCTP or DCCP.
+    Ports(u16, u16),
+    /// A fragment, first ones included: they must share a flow with the ones that carry no ports.
+    Fragment,
+    /// A protocol without ports, or one whose ports are cut off.
+    None,
+}
+
+/// Reads an IPv4 or IPv6 header, told apart by its version field. `None`: not IP, or cut within its header.
+pub fn parse_ip(packet: &[u8]) -> Option<L3> {
+    match packet.first()? >> 4 {
+        4 => parse_v4(packet),
+        6 => parse_v6(packet),
+        _ => None,
+    }
+}
+
+fn parse_v4(packet: &[u8]) -> Option<L3> {
+    let header = packet.get(..20)?;
+    let header_len = usize::from(header[0] & 0x0f) * 4;
+    if header_len < 20 || packet.len() < header_len {
+        return None;
+    }
+    let protocol = header[9];
+    let more_or_offset = be16(header, 6)? & 0x3fff;
+    let transport = match more_or_offset {
+        0 => ports(protocol, &packet[header_len..]),
+        _ => Transport::Fragment,
+    };
+    Some(L3 {
+        source: mapped(&header[12..16])?,
+        destination: mapped(&header[16..20])?,
+        traffic_class: header[1],
+        protocol,
+        transport,
+    })
+}
+
+fn parse_v6(packet: &[u8]) -> Option<L3> {
+    let header = packet.get(..40)?;
+    let (protocol, transport) = follow_extensions(header[6], &packet[40..]);
+    Some(L3 {
+        source: header[8..24].try_into().ok()?,
+        destination: header[24..40].try_into().ok()?,
+        traffic_class: (header[0] << 4) | (header[1] >> 4),
+        protocol,
+        transport,
+    })
+}
+
+fn follow_extensions(first: u8, mut rest: &[u8]) -> (u8, Transport) {
+    let mut next = first;
+    for _ in 0..MAX_EXTENSIONS {
+        let length = match (next, rest) {
+            (FRAGMENT, _) => return (FRAGMENT, Transport::Fragment),
+            (HOP_BY_HOP | ROUTING | DESTINATION, [_, units, ..]) => (usize::from(*units) + 1) * 8,
+            (AUTHENTICATION, [_, units, ..]) => (usize::from(*units) + 2) * 4,
+            _ => return (next, ports(next, rest)),
+        };
+        let Some(behind) = rest.get(length..) else { return (next, Transport::None) };
+        next = rest[0];
+        rest = behind;
+    }
+    (next, Transport::None)
+}
+
+fn ports(protocol: u8, segment: &[u8]) -> Transport {
+    match protocol {
+        TCP | UDP | UDP_LITE | SCTP | DCCP => match (be16(segment, 0), be16(segment, 2)) {
+            (Some(source), Some(destination)) => Transport::Ports(source, destination),
+            _ => Transport::None,
+        },
+        _ => Transport::None,
+    }
+}
+
+fn mapped(v4: &[u8]) -> Option<[u8; 16]> {
+    let mut address = [0; 16];
+    address[10..12].fill(0xff);
+    address[12..].copy_from_slice(v4.get(..4)?);
+    Some(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn v4(protocol: u8, fragment: u16, behind: &[u8]) -> Vec<u8> {
+        let mut packet = vec![0x45, 0xb8, 0, 0, 0, 0, 0, 0, 64, protocol, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+        packet[6..8].copy_from_slice(&fragment.to_be_bytes());
+        packet.extend_from_slice(behind);
+        packet
+    }
+
+    fn v6(next: u8, behind: &[u8]) -> Vec<u8> {
+        let mut packet = vec![0x6b, 0x80, 0, 0, 0, 0, next, 64];
+        packet.extend_from_slice(&[1; 16]);
+        packet.extend_from_slice(&[2; 16]);
+        packet.extend_from_slice(behind);
+        packet
+    }
+
+    const PORTS: [u8; 4] = [0x12, 0x34, 0x08, 0x68];
+
+    #[test]
+    fn reads_ports_in_both_families() {
+        let l3 = parse_ip(&v4(UDP, 0x4000, &PORTS)).unwrap();
+        assert_eq!(l3.transport, Transport::Ports(0x1234, 2152));
+        assert_eq!(l3.traffic_class, 0xb8);
+        assert_eq!(&l3.source[10..], &[0xff, 0xff, 10, 0, 0, 1]);
+        let l3 = parse_ip(&v6(SCTP, &PORTS)).unwrap();
+        assert_eq!(l3.transport, Transport::Ports(0x1234, 2152));
+        assert_eq!(l3.traffic_class, 0xb8);
+    }
+
+    #[test]
+    fn every_fragment_is_a_fragment() {
+        for field in [0x2000, 0x2001, 0x0001] {
+            assert_eq!(parse_ip(&v4(UDP, field, &PORTS)).unwrap().transport, Transport::Fragment);
+        }
+        let fragment = [&[UDP, 0, 0, 1, 0, 0, 0, 9][..], &PORTS].concat();
+        assert_eq!(parse_ip(&v6(FRAGMENT, &fragment)).unwrap().transport, Transport::Fragment);
+        let behind_options = [&[FRAGMENT, 0, 0, 0, 0, 0, 0, 0][..], &fragment].concat();
+        assert_eq!(parse_ip(&v6(HOP_BY_HOP, &behind_options)).unwrap().transport, Transport::Fragment);
+    }
+
+    #[test]
+    fn follows_extension_headers_up_to_a_bound() {
+        let one = [DESTINATION, 0, 0, 0, 0, 0, 0, 0];
+        let last = [TCP, 0, 0, 0, 0, 0, 0, 0];
+        let chain = |count: usize| [one.repeat(count), last.to_vec(), PORTS.to_vec()].concat();
+        assert_eq!(parse_ip(&v6(DESTINATION, &chain(6))).unwrap().transport, Transport::Ports(0x1234, 2152));
+        assert_eq!(parse_ip(&v6(DESTINATION, &chain(40))).unwrap().transport, Transport::None);
+    }
+
+    #[test]
+    fn a_cut_is_coarser_or_refused_never_a_panic() {
+        let whole = v6(DESTINATION, &[&[TCP, 1][..], &[0; 14], &PORTS].concat());
+        for cut in 0..whole.len() {
+            match parse_ip(&whole[..cut]) {
+                None => assert!(cut < 40),
+                Some(l3) => assert_eq!(l3.transport, Transport::None),
+            }
+        }
+        assert_eq!(parse_ip(&v4(TCP, 0, &PORTS[..3])).unwrap().transport, Transport::None);
+        let mut long_header = v4(TCP, 0, &PORTS);
+        long_header[0] = 0x4f;
+        assert_eq!(parse_ip(&long_header), None);
+    }
+}

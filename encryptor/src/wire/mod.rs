@@ -1,0 +1,17 @@
+//! Checked views of the headers that frames carry. No sockets, no keys.
+//!
+//! Each parser takes a slice, checks every length before it reads, and returns plain values: a header that could be
+//! read is another type than raw bytes.
+
+mod ethernet;
+mod ip;
+mod outer;
+
+pub use ethernet::{ETH_HLEN, EtherType, L2, MacAddr};
+pub use ip::{L3, Transport, parse_ip};
+pub use outer::{EspHeader, NextHeader, OUTER_LEN, OuterError, OuterTemplate, parse_outer, source_port};
+
+/// Reads a big-endian u16 at `at`, if it is there.
+fn be16(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
+}

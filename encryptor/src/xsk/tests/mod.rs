@@ -1,0 +1,3 @@
+mod forwarding;
+mod frame;
+mod ring;
