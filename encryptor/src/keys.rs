@@ -212,7 +212,7 @@ pub struct EpochKey {
 
 impl EpochKey {
     /// From 32 bytes of key.
-    pub(crate) fn new(bytes: &[u8; 32]) -> Result<EpochKey, KeyError> {
+    pub fn new(bytes: &[u8; 32]) -> Result<EpochKey, KeyError> {
         cmac::Key::new(cmac::AES_256, bytes).map(|cmac| EpochKey { cmac }).map_err(|_| KeyError::Library)
     }
 

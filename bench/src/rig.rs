@@ -1,0 +1,99 @@
+//! Both directions of a worker's packet path, with frames but without sockets.
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use arrayvec::ArrayVec;
+
+use qhaul::budget::Budget;
+use qhaul::flows::{FlowLimits, RxEpoch, RxTable, TxEpoch, TxTable, TxTerms};
+use qhaul::keylog::KeyLog;
+use qhaul::keys::EpochKey;
+use qhaul::protect::{NextHop, Protect};
+use qhaul::spi::Epoch;
+use qhaul::unprotect::Unprotect;
+use qhaul::wire::{MacAddr, OuterTemplate};
+use qhaul::xsk::{Frame, Umem};
+use qhaul::{BURST, Verdict};
+
+const UDP_PORT: u16 = 4500;
+const LOCAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const PEER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+
+/// A sender and a receiver of one epoch, and a burst of frames.
+pub(crate) struct Rig {
+    umem: Umem,
+    protect: Protect,
+    unprotect: Unprotect,
+    frames: Vec<Frame>,
+    verdicts: ArrayVec<Verdict, BURST>,
+    now: Instant,
+}
+
+impl Rig {
+    /// For `flows` flows.
+    pub(crate) fn new(flows: u32) -> Result<Rig> {
+        let mut umem = Umem::new(2 * BURST as u32, 4096)?;
+        let next_hop = NextHop::default();
+        next_hop.set(Some(MacAddr([2, 0, 0, 0, 0, 2])));
+        let template = OuterTemplate::new(MacAddr([2, 0, 0, 0, 0, 1]), LOCAL, PEER, UDP_PORT);
+        let mut protect = Protect::new(template, next_hop, 3500);
+        let mut unprotect = Unprotect::new(UDP_PORT, false, 3500, Budget::new(u32::MAX, u32::MAX));
+        let now = Instant::now();
+        let expires = now + Duration::from_secs(86_400);
+        let terms = TxTerms { lane: 0, flows, expires, limits: FlowLimits::default(), log: KeyLog::off() };
+        let tx = TxEpoch::new(TxTable::new(flows), Epoch::FIRST, EpochKey::new(&[7; 32])?, terms)?;
+        protect.install(Box::new(tx));
+        ensure!(protect.switch(Epoch::FIRST).0, "the epoch is installed");
+        let rx = RxEpoch::new(RxTable::new(flows), Epoch::FIRST, 0, EpochKey::new(&[7; 32])?, KeyLog::off());
+        unprotect.install(Box::new(rx));
+        let frames: Option<Vec<Frame>> = (0..BURST).map(|_| umem.alloc()).collect();
+        let frames = frames.context("the UMEM has a burst of frames")?;
+        Ok(Rig { umem, protect, unprotect, frames, verdicts: ArrayVec::new(), now })
+    }
+
+    /// Writes plain frames of `size` bytes, of the flows that `flow` names.
+    pub(crate) fn load(&mut self, size: usize, mut flow: impl FnMut() -> u32) -> Result<()> {
+        for frame in &mut self.frames {
+            ensure!(frame.fill_from(&udp(size, flow())), "a frame of {size} bytes does not fit");
+        }
+        Ok(())
+    }
+
+    /// Encrypts the burst.
+    pub(crate) fn protect(&mut self) -> Result<()> {
+        self.protect.burst(&mut self.frames, &mut self.verdicts, self.now);
+        self.all_sent()
+    }
+
+    /// Decrypts the burst.
+    pub(crate) fn unprotect(&mut self) -> Result<()> {
+        self.unprotect.burst(&mut self.frames, &mut self.verdicts, self.now);
+        self.all_sent()
+    }
+
+    fn all_sent(&self) -> Result<()> {
+        ensure!(
+            self.verdicts.iter().all(|verdict| *verdict == Verdict::Send),
+            "a frame was dropped: {:?}",
+            self.verdicts
+        );
+        Ok(())
+    }
+
+    /// Gives the frames back.
+    pub(crate) fn close(mut self) {
+        self.frames.drain(..).for_each(|frame| self.umem.free(frame));
+    }
+}
+
+/// An Ethernet frame with IPv4 and UDP; the flow shows in addresses and ports.
+fn udp(size: usize, flow: u32) -> Vec<u8> {
+    let [a, b, c, d] = flow.to_be_bytes();
+    let mut frame = vec![2; 12];
+    frame.extend_from_slice(&[8, 0, 0x45, 0, 0, 28, 0, 0, 0x40, 0, 64, 17, 0, 0]);
+    frame.extend_from_slice(&[10, a, b, 1, 10, 0, 0, 2, c, d, 8, 104]);
+    frame.resize(size.max(frame.len()), 0x5a);
+    frame
+}
