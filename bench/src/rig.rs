@@ -46,7 +46,7 @@ impl Rig {
         let tx = TxEpoch::new(TxTable::new(flows), Epoch::FIRST, EpochKey::new(&[7; 32])?, terms)?;
         protect.install(Box::new(tx));
         ensure!(protect.switch(Epoch::FIRST).0, "the epoch is installed");
-        let rx = RxEpoch::new(RxTable::new(flows), Epoch::FIRST, 0, EpochKey::new(&[7; 32])?, KeyLog::off());
+        let rx = RxEpoch::new(RxTable::new(flows), Epoch::FIRST, 0, EpochKey::new(&[7; 32])?, KeyLog::off())?;
         unprotect.install(Box::new(rx));
         let frames: Option<Vec<Frame>> = (0..BURST).map(|_| umem.alloc()).collect();
         let frames = frames.context("the UMEM has a burst of frames")?;

@@ -22,6 +22,8 @@ pub(crate) struct Attachment {
     ifindex: i32,
     mode: AttachMode,
     program: ProgramHandle,
+    replaced: bool,
+    stays: bool,
 }
 
 impl Attachment {
@@ -50,11 +52,22 @@ impl Attachment {
         };
         let (attached, said) = hear(|| xdp.attach(ifindex, flags(mode) | exclusive));
         attached.map_err(|e| failed("attach the XDP program", e, &said))?;
-        Ok(Self { interface: interface.to_owned(), ifindex, mode, program: handle })
+        let replaced = stale.is_some();
+        Ok(Self { interface: interface.to_owned(), ifindex, mode, program: handle, replaced, stays: false })
     }
 
     pub(crate) fn id(&self) -> u32 {
         self.program.id()
+    }
+
+    /// Whether a program of ours, left by a process that was killed or failed, was there before.
+    pub(crate) fn replaced_stale(&self) -> bool {
+        self.replaced
+    }
+
+    /// Leaves the program attached when this is dropped: the port stays shut without its process.
+    pub(crate) fn leave(&mut self) {
+        self.stays = true;
     }
 
     fn detach(&self) -> libbpf_rs::Result<()> {
@@ -69,6 +82,9 @@ impl Attachment {
 
 impl Drop for Attachment {
     fn drop(&mut self) {
+        if self.stays {
+            return;
+        }
         let Self { interface, program, .. } = &*self;
         match self.detach() {
             Ok(()) => tracing::debug!("{interface}: XDP program {} detached", program.id()),

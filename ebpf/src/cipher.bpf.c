@@ -29,6 +29,8 @@ struct settings {
 	u32 own_address;
 	u16 esp_port;
 	u16 channel_port;
+	/* 1: the peer opens the link channel to us; 0: we open it to the peer. */
+	u32 channel_listens;
 };
 
 volatile const struct settings settings = {};
@@ -67,6 +69,14 @@ struct ports {
 	u16 destination;
 };
 
+struct tcp {
+	struct ports ports;
+	u32 sequence;
+	u32 acknowledgement;
+	u8 offset;
+	u8 flags;
+};
+
 struct udp {
 	struct ports ports;
 	u16 length;
@@ -82,6 +92,8 @@ enum {
 	PROTOCOL_UDP = 17,
 	PROTOCOL_ICMPV6 = 58,
 	TCP_HEADER_MIN = 20,
+	TCP_SYN = 0x02,
+	TCP_ACK = 0x10,
 	ICMP_HEADER = 8,
 	/* RFC 791: more fragments, and the offset. */
 	MORE_OR_OFFSET = 0x3fff,
@@ -105,14 +117,19 @@ ALWAYS_INLINE int udp(struct xdp_md *ctx, struct ipv4 *ip, void *end, u32 length
 	return to_socket(ctx);
 }
 
-/* The link channel, in either role, or a drop. */
+/*
+ * The link channel in our role, or a drop: no other port of this host is reached, and where we are the one who calls, nobody
+ * opens a connection to us.
+ */
 ALWAYS_INLINE int tcp(struct ipv4 *ip, void *end, u32 length)
 {
-	struct ports *ports = (void *)(ip + 1);
+	struct tcp *tcp = (void *)(ip + 1);
 
-	if ((void *)(ports + 1) > end || length < TCP_HEADER_MIN)
+	if ((void *)(tcp + 1) > end || length < TCP_HEADER_MIN)
 		return drop(MALFORMED);
-	if (ports->source != settings.channel_port && ports->destination != settings.channel_port)
+	if (settings.channel_listens ? tcp->ports.destination != settings.channel_port
+				     : tcp->ports.source != settings.channel_port ||
+					       (tcp->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
 		return drop(OTHER);
 	if (ip->source != settings.peer_address)
 		return drop(FOREIGN_SOURCE);

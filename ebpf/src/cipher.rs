@@ -16,8 +16,10 @@ pub struct CipherSettings {
     pub own: Ipv4Addr,
     /// UDP destination port of ESP: 4500 (RFC 3948).
     pub esp_port: u16,
-    /// The link channel's TCP port, whichever side opens the connection.
+    /// The link channel's TCP port, at the side that listens.
     pub channel_port: u16,
+    /// Whether that is ours; if not, we open the connection and nobody opens one to us.
+    pub channel_listens: bool,
 }
 
 /// The program of the cipher port: ESP in UDP from the peer goes to the AF_XDP socket of its queue; ARP, IPv6 neighbour
@@ -61,12 +63,14 @@ fn load(interface: &str, settings: &CipherSettings) -> Result<Loaded, Error> {
 
 impl CipherSettings {
     /// `struct settings` of `cipher.bpf.c`: all in network byte order.
-    fn to_bytes(self) -> [u8; 12] {
-        let mut bytes = [0; 12];
+    fn to_bytes(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
         bytes[0..4].copy_from_slice(&self.peer.octets());
         bytes[4..8].copy_from_slice(&self.own.octets());
         bytes[8..10].copy_from_slice(&self.esp_port.to_be_bytes());
         bytes[10..12].copy_from_slice(&self.channel_port.to_be_bytes());
+        // A number, not an address or port: in the host's own order.
+        bytes[12..16].copy_from_slice(&u32::from(self.channel_listens).to_ne_bytes());
         bytes
     }
 }

@@ -11,6 +11,8 @@ const CHANNEL: u16 = 4600;
 
 const UDP: u8 = 17;
 const TCP: u8 = 6;
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
 
@@ -20,7 +22,7 @@ type Row = (&'static str, Vec<u8>, u32, &'static str);
 #[test]
 fn each_kind_of_frame_has_its_verdict_and_its_counter() {
     need_root();
-    let loaded = load("test", &settings()).unwrap();
+    let loaded = load("test", &settings(true)).unwrap();
     let socket = unbound_socket();
     loaded.set_socket(0, socket.as_fd()).unwrap();
     for (what, frame, verdict, counter) in rows_for_the_socket()
@@ -43,9 +45,28 @@ fn each_kind_of_frame_has_its_verdict_and_its_counter() {
 }
 
 #[test]
+fn where_we_call_only_answers_come_in() {
+    need_root();
+    let loaded = load("test", &settings(false)).unwrap();
+    let answer = tcp(PEER, OWN, CHANNEL, 50000);
+    assert_eq!(loaded.run(&flagged(answer.clone(), SYN | ACK)), PASS);
+    assert_eq!(loaded.run(&flagged(answer.clone(), ACK)), PASS);
+    assert_eq!(counters(&loaded).to_kernel_channel, 2);
+    assert_eq!(loaded.run(&flagged(answer, SYN)), DROP, "a call from the channel's port");
+    assert_eq!(
+        loaded.run(&flagged(tcp(PEER, OWN, 50000, CHANNEL), SYN)),
+        DROP,
+        "a call to the channel's port"
+    );
+    assert_eq!(counters(&loaded).other, 2);
+    assert_eq!(loaded.run(&flagged(tcp(STRANGER, OWN, CHANNEL, 50000), ACK)), DROP);
+    assert_eq!(counters(&loaded).foreign_source, 1);
+}
+
+#[test]
 fn esp_without_a_socket_is_dropped_and_never_passed() {
     need_root();
-    let loaded = load("test", &settings()).unwrap();
+    let loaded = load("test", &settings(true)).unwrap();
     assert_eq!(loaded.run(&udp(PEER, OWN, ESP, 64)), DROP);
     assert_eq!(counters(&loaded), CipherCounters { received: 1, no_socket: 1, ..Default::default() });
 }
@@ -53,7 +74,7 @@ fn esp_without_a_socket_is_dropped_and_never_passed() {
 #[test]
 fn every_truncation_of_an_esp_packet_is_dropped() {
     need_root();
-    let loaded = load("test", &settings()).unwrap();
+    let loaded = load("test", &settings(true)).unwrap();
     let socket = unbound_socket();
     loaded.set_socket(0, socket.as_fd()).unwrap();
     let whole = udp(PEER, OWN, ESP, 64);
@@ -84,8 +105,8 @@ fn rows_for_the_kernel() -> Vec<Row> {
         ("a redirect", nd(137, 255), PASS, "to_kernel_neighbour"),
         ("an echo request from anyone", ipv4(STRANGER, OWN, ICMP, &[8; 8]), PASS, "to_kernel_icmp"),
         ("fragmentation needed from a router", ipv4(STRANGER, OWN, ICMP, &[3; 36]), PASS, "to_kernel_icmp"),
-        ("the channel, we are server", tcp(PEER, OWN, 50000, CHANNEL), PASS, "to_kernel_channel"),
-        ("the channel, we are client", tcp(PEER, OWN, CHANNEL, 50000), PASS, "to_kernel_channel"),
+        ("the channel", tcp(PEER, OWN, 50000, CHANNEL), PASS, "to_kernel_channel"),
+        ("a call on the channel", flagged(tcp(PEER, OWN, 50000, CHANNEL), SYN), PASS, "to_kernel_channel"),
     ]
 }
 
@@ -137,6 +158,7 @@ fn rows_of_no_concern() -> Vec<Row> {
         ("UDP over IPv6", ipv6(UDP, 255, &[0; 24]), DROP, "other"),
         ("UDP to another port", udp(PEER, OWN, 4501, 64), DROP, "other"),
         ("the channel's port over UDP", udp(PEER, OWN, CHANNEL, 64), DROP, "other"),
+        ("TCP from the channel's port to another", tcp(PEER, OWN, CHANNEL, 22), DROP, "other"),
         ("TCP to another port", tcp(PEER, OWN, 50000, 22), DROP, "other"),
         ("TCP to the ESP port", tcp(PEER, OWN, 50000, ESP), DROP, "other"),
         ("bare ESP", ipv4(PEER, OWN, 50, &[0; 64]), DROP, "other"),
@@ -146,8 +168,8 @@ fn rows_of_no_concern() -> Vec<Row> {
     ]
 }
 
-fn settings() -> CipherSettings {
-    CipherSettings { peer: PEER, own: OWN, esp_port: ESP, channel_port: CHANNEL }
+fn settings(channel_listens: bool) -> CipherSettings {
+    CipherSettings { peer: PEER, own: OWN, esp_port: ESP, channel_port: CHANNEL, channel_listens }
 }
 
 fn counters(loaded: &Loaded) -> CipherCounters {
@@ -190,4 +212,9 @@ fn tcp(source: Ipv4Addr, destination: Ipv4Addr, from: u16, to: u16) -> Vec<u8> {
     segment[0..2].copy_from_slice(&from.to_be_bytes());
     segment[2..4].copy_from_slice(&to.to_be_bytes());
     ipv4(source, destination, TCP, &segment)
+}
+
+fn flagged(mut frame: Vec<u8>, flags: u8) -> Vec<u8> {
+    frame[14 + 20 + 13] = flags;
+    frame
 }

@@ -29,6 +29,17 @@ impl PlainProgram {
         self.loaded.set_socket(queue, socket)
     }
 
+    /// Whether the port was shut by a program of an earlier run, which this one took the place of.
+    pub fn replaced_stale(&self) -> bool {
+        self.attachment.replaced_stale()
+    }
+
+    /// Leaves the program attached when this is dropped. Without a socket it drops every frame, so that the kernel gets none
+    /// to forward: for a process that fails.
+    pub fn stay_shut(&mut self) {
+        self.attachment.leave();
+    }
+
     /// What the program has done with the frames since it was attached.
     pub fn counters(&self) -> Result<PlainCounters, Error> {
         self.loaded.counters(|map| PlainCounters::read(map))

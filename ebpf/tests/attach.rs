@@ -13,6 +13,7 @@ const SETTINGS: CipherSettings = CipherSettings {
     own: std::net::Ipv4Addr::new(198, 51, 100, 1),
     esp_port: 4500,
     channel_port: 4600,
+    channel_listens: true,
 };
 
 #[test]

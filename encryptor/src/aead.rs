@@ -4,6 +4,8 @@
 //! without a second cache miss. All else in the packet path sees [`SealJob`], [`OpenJob`] and [`AeadKey`] only.
 
 use std::fmt;
+use std::hint::black_box;
+use std::sync::LazyLock;
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
@@ -14,7 +16,6 @@ use crate::spi::Spi;
 pub const ICV_LEN: usize = 16;
 
 /// An expanded AES-256-GCM key and its salt.
-#[derive(Clone)]
 pub struct AeadKey {
     key: LessSafeKey,
     salt: [u8; 4],
@@ -26,16 +27,24 @@ impl AeadKey {
         AeadKey { key: expand(flow.key()), salt: flow.salt() }
     }
 
-    /// A key of zeros, to overwrite a retired one with: it is never used for traffic.
-    pub fn blank() -> AeadKey {
-        AeadKey { key: expand(&[0; 32]), salt: [0; 4] }
-    }
-
     fn nonce(&self, iv: u64) -> Nonce {
         let mut nonce = [0; 12];
         nonce[..4].copy_from_slice(&self.salt);
         nonce[4..].copy_from_slice(&iv.to_be_bytes());
         Nonce::assume_unique_for_key(nonce)
+    }
+}
+
+/// What a key is overwritten with when it goes.
+static BLANK: LazyLock<LessSafeKey> = LazyLock::new(|| expand(&[0; 32]));
+
+/// `ring` does not wipe its keys, so they are overwritten here.
+impl Drop for AeadKey {
+    fn drop(&mut self) {
+        self.key = BLANK.clone();
+        self.salt = [0; 4];
+        // Without this the stores could be seen as dead.
+        black_box(self);
     }
 }
 
@@ -152,8 +161,14 @@ mod tests {
             seal_burst(&mut [SealJob { key: &key, spi: spi(), sequence, body: &mut body }]);
             assert_eq!(body, oracle(&flow, sequence, &text), "length {length}");
             let sequence_low = sequence as u32;
-            let mut jobs =
-                [OpenJob { key: &key, spi: spi(), iv: sequence, sequence_low, body: &mut body, genuine: false }];
+            let mut jobs = [OpenJob {
+                key: &key,
+                spi: spi(),
+                iv: sequence,
+                sequence_low,
+                body: &mut body,
+                genuine: false,
+            }];
             open_burst(&mut jobs);
             assert!(jobs[0].genuine);
             assert_eq!(&body[..length], &text[..]);

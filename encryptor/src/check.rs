@@ -91,13 +91,16 @@ fn privileges(findings: &mut Findings) {
 fn interfaces(config: &Config, findings: &mut Findings) -> Option<Ports> {
     let mut find = |setting: &str, name: &str| match Interface::find(name) {
         Ok(interface) => {
-            let fine = format!("{setting} = \"{name}\": up, {} queue(s), MTU {}", interface.queues, interface.mtu);
+            let fine =
+                format!("{setting} = \"{name}\": up, {} queue(s), MTU {}", interface.queues, interface.mtu);
             let down = format!("{setting} = \"{name}\" is down: `ip link set {name} up`");
             findings.expect(interface.up, Grade::Fault, fine, down);
             Some(interface)
         }
         Err(_) => {
-            let line = format!("{setting} = \"{name}\": no such interface here; `ip link` lists those that there are");
+            let line = format!(
+                "{setting} = \"{name}\": no such interface here; `ip link` lists those that there are"
+            );
             findings.add(Grade::Fault, line);
             None
         }
@@ -118,7 +121,9 @@ fn mtu(config: &Config, ports: &Ports, findings: &mut Findings) {
     findings.expect(cipher >= needed, Grade::Fault, fine, otherwise);
     for (name, mtu) in [(&config.plain, plain), (&config.cipher, cipher)] {
         if mtu > XDP_MTU {
-            let line = format!("MTU {mtu} of {name} is above {XDP_MTU}, the most that one XDP buffer holds: lower it");
+            let line = format!(
+                "MTU {mtu} of {name} is above {XDP_MTU}, the most that one XDP buffer holds: lower it"
+            );
             findings.add(Grade::Fault, line);
         }
     }
@@ -136,9 +141,11 @@ fn address(config: &Config, findings: &mut Findings) {
 /// then nothing else may carry clear frames across.
 fn leaks(config: &Config, findings: &mut Findings) {
     for name in [&config.plain, &config.cipher] {
-        let bridged = fs::exists(format!("/sys/class/net/{name}/brport")).unwrap_or(false);
-        if bridged {
-            let line = format!("{name} belongs to a bridge, which would pass clear frames: `ip link set {name} nomaster`");
+        let owned = fs::exists(format!("/sys/class/net/{name}/master")).unwrap_or(false);
+        if owned {
+            let line = format!(
+                "{name} belongs to a bridge or bond, which would pass clear frames: `ip link set {name} nomaster`"
+            );
             findings.add(Grade::Fault, line);
         }
     }
@@ -159,7 +166,8 @@ fn core(config: &Config, findings: &mut Findings) {
     let cores = core_affinity::get_core_ids().unwrap_or_default();
     let there = cores.iter().any(|core| core.id == config.core);
     let ids: Vec<String> = cores.iter().map(|core| core.id.to_string()).collect();
-    let otherwise = format!("worker.core = {}: not among this process's cores {}", config.core, ids.join(", "));
+    let otherwise =
+        format!("worker.core = {}: not among this process's cores {}", config.core, ids.join(", "));
     findings.expect(there, Grade::Fault, format!("worker.core = {}", config.core), otherwise);
 }
 

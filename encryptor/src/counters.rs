@@ -71,7 +71,11 @@ impl Counters {
     /// All zero.
     pub fn new() -> Counters {
         let zeros = |length| std::iter::repeat_with(AtomicU64::default).take(length).collect();
-        Counters { tallies: zeros(Tally::ALL.len()), drops: zeros(DropReason::ALL.len()), gauges: Default::default() }
+        Counters {
+            tallies: zeros(Tally::ALL.len()),
+            drops: zeros(DropReason::ALL.len()),
+            gauges: Default::default(),
+        }
     }
 
     /// Adds `count`. To be called by the one writer only.
@@ -127,11 +131,23 @@ mod tests {
         counters.add_dropped(DropReason::Icv, 2);
         counters.add_dropped(DropReason::Icv, 1);
         for &tally in Tally::ALL {
-            assert_eq!(counters.tally(tally), if tally == Tally::PlainIn { 3 } else { 0 }, "{}", tally.name());
+            assert_eq!(
+                counters.tally(tally),
+                if tally == Tally::PlainIn { 3 } else { 0 },
+                "{}",
+                tally.name()
+            );
         }
         for &reason in DropReason::ALL {
-            assert_eq!(counters.dropped(reason), if reason == DropReason::Icv { 3 } else { 0 }, "{}", reason.name());
+            assert_eq!(
+                counters.dropped(reason),
+                if reason == DropReason::Icv { 3 } else { 0 },
+                "{}",
+                reason.name()
+            );
         }
-        assert!(is_tx(DropReason::NoEpoch) && is_tx(DropReason::CipherRingFull) && !is_tx(DropReason::Truncated));
+        assert!(
+            is_tx(DropReason::NoEpoch) && is_tx(DropReason::CipherRingFull) && !is_tx(DropReason::Truncated)
+        );
     }
 }

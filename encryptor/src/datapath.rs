@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use crate::config::Config;
 use crate::worker::Queues;
-use crate::xsk::{BindMode, Interface, LiveMode, Port, PortConfig, Umem};
+use crate::xsk::{BindMode, Interface, LiveMode, Port, PortConfig, Promiscuous, Umem, set_vlan_stripping};
 
 /// Bytes of a chunk: the largest frame that fits with its headroom is 3,840 bytes.
 const CHUNK: u32 = 4096;
@@ -27,11 +27,39 @@ pub enum DataPathError {
 /// The two programs. Dropping them detaches them.
 #[derive(Debug)]
 pub struct Programs {
+    interface: String,
+    /// Ports whose VLAN stripping was switched off, to be put back.
+    stripped: Vec<String>,
+    /// For as long as the data path lives.
+    _promiscuous: Promiscuous,
     plain: PlainProgram,
     cipher: CipherProgram,
 }
 
+impl Drop for Programs {
+    fn drop(&mut self) {
+        for name in &self.stripped {
+            if let Err(error) = set_vlan_stripping(name, true) {
+                warn!("{error}");
+            }
+        }
+    }
+}
+
 impl Programs {
+    /// The process ends by a fault. The plain port stays shut if it was shut before this process, or if traffic was `proven`
+    /// to pass: nobody is to find clear frames where there were encrypted ones. A first start that fails changes nothing.
+    pub fn fail(&mut self, proven: bool) {
+        if proven || self.plain.replaced_stale() {
+            self.plain.stay_shut();
+            tracing::warn!(
+                "{}: the plain port stays shut; `qhaul run` takes it again, `ip link set dev {} xdp off` opens it",
+                self.interface,
+                self.interface
+            );
+        }
+    }
+
     /// What the programs counted.
     pub fn counters(&self) -> Result<(PlainCounters, CipherCounters), qhaul_ebpf::Error> {
         Ok((self.plain.counters()?, self.cipher.counters()?))
@@ -62,24 +90,24 @@ pub struct DataPath {
 /// Opens both ports in the best mode that works, or in the one that the configuration pins.
 pub fn open(config: &Config, plain: &Interface, cipher: &Interface) -> Result<DataPath, DataPathError> {
     let attempts = config.attempts();
-    let mut last = None;
-    for (attach, bind) in attempts {
+    for (number, (attach, bind)) in attempts.iter().enumerate() {
         match open_in(config, plain, cipher, *attach, *bind) {
-            Ok(path) => {
-                info!("data path: {} on {} and {}", path.mode, config.plain, config.cipher);
-                return Ok(path);
+            Err(error) if number + 1 < attempts.len() => {
+                warn!("data path: {attach:?} XDP does not work here: {error}")
             }
-            Err(error) => {
-                if attempts.len() > 1 {
-                    warn!("data path: {} does not work here: {error}", mode_name(*attach, *bind));
+            result => {
+                if let Ok(path) = &result {
+                    info!("data path: {} on {} and {}", path.mode, config.plain, config.cipher);
                 }
-                last = Some(error);
+                return result;
             }
         }
     }
-    Err(last.unwrap_or(DataPathError::Sockets(crate::xsk::Error::NoFrames)))
+    unreachable!("every mode has an attempt")
 }
 
+/// Programs first, and once for both ways to bind: from here on what no socket takes is dropped, and a driver that resets its
+/// rings for XDP has done so.
 fn open_in(
     config: &Config,
     plain: &Interface,
@@ -87,6 +115,32 @@ fn open_in(
     attach: AttachMode,
     bind: BindMode,
 ) -> Result<DataPath, DataPathError> {
+    let mut programs = attach_programs(config, plain, attach)?;
+    match open_queues(config, plain, cipher, bind, &programs) {
+        Ok(queues) => {
+            let zero_copy =
+                queues.plain.iter().chain(&queues.cipher).all(|port| port.live_mode() == LiveMode::ZeroCopy);
+            let mode = match (attach, zero_copy) {
+                (_, true) => "zero-copy",
+                (AttachMode::Native, false) => "native-copy",
+                (AttachMode::Generic, false) => "generic",
+            };
+            Ok(DataPath { programs, queues, mode })
+        }
+        Err(error) => {
+            programs.fail(false);
+            Err(error)
+        }
+    }
+}
+
+fn open_queues(
+    config: &Config,
+    plain: &Interface,
+    cipher: &Interface,
+    bind: BindMode,
+    programs: &Programs,
+) -> Result<Queues, DataPathError> {
     let ring = config.ring;
     let queues: Vec<(&str, u32)> = [plain, cipher]
         .into_iter()
@@ -96,8 +150,6 @@ fn open_in(
     let frames = queues.len() as u32 * ring * 2 + ring;
     let mut umem = Umem::new(frames, CHUNK)?;
     let sizes = PortConfig { rx: ring, tx: ring, fill: ring, completion: ring, bind };
-    // Programs first: from here on what no socket takes is dropped, and a driver that resets its rings for XDP has done so.
-    let programs = attach_programs(config, attach)?;
     let mut ports = Port::open_all(&mut umem, &queues, &sizes)?;
     let cipher_ports = ports.split_off(plain.queues as usize);
     if let Err(error) = programs.take_sockets(&ports, &cipher_ports) {
@@ -106,31 +158,35 @@ fn open_in(
         }
         return Err(error.into());
     }
-    let zero_copy = ports.iter().chain(&cipher_ports).all(|port| port.live_mode() == LiveMode::ZeroCopy);
-    let mode = mode_name(attach, if zero_copy { BindMode::ZeroCopy } else { BindMode::Copy });
-    let queues = Queues { umem, plain: ports, cipher: cipher_ports, fill: ring };
-    Ok(DataPath { programs, queues, mode })
+    Ok(Queues { umem, plain: ports, cipher: cipher_ports, fill: ring })
 }
 
-fn attach_programs(config: &Config, attach: AttachMode) -> Result<Programs, qhaul_ebpf::Error> {
+fn attach_programs(
+    config: &Config,
+    plain: &Interface,
+    attach: AttachMode,
+) -> Result<Programs, DataPathError> {
     let settings = CipherSettings {
         peer: config.peer,
         own: config.address,
         esp_port: config.udp_port,
         channel_port: config.channel_port,
+        channel_listens: config.listens(),
     };
-    Ok(Programs {
+    let mut programs = Programs {
+        interface: config.plain.clone(),
+        stripped: Vec::new(),
+        _promiscuous: Promiscuous::new(plain)?,
         cipher: CipherProgram::attach(&config.cipher, attach, &settings)?,
         plain: PlainProgram::attach(&config.plain, attach)?,
-    })
-}
-
-fn mode_name(attach: AttachMode, bind: BindMode) -> &'static str {
-    match (attach, bind) {
-        (AttachMode::Generic, _) => "generic",
-        (AttachMode::Native, BindMode::ZeroCopy | BindMode::Auto) => "zero-copy",
-        (AttachMode::Native, BindMode::Copy) => "native-copy",
+    };
+    for name in [&config.plain, &config.cipher] {
+        if set_vlan_stripping(name, false)? {
+            info!("{name}: rxvlan switched off, so that VLAN tags stay in the frames");
+            programs.stripped.push(name.clone());
+        }
     }
+    Ok(programs)
 }
 
 /// Bytes of an IP packet on the cipher side that carries the largest plain frame: `plain_mtu` behind an Ethernet header
@@ -144,7 +200,8 @@ pub fn cipher_mtu_needed(plain_mtu: u32) -> u32 {
 /// Whether an interface of this host has `address`.
 pub fn has_address(interface: &str, address: Ipv4Addr) -> Result<bool, nix::Error> {
     let mut addresses = nix::ifaddrs::getifaddrs()?.filter(|one| one.interface_name == interface);
-    let wanted = |one: &nix::sys::socket::SockaddrStorage| one.as_sockaddr_in().is_some_and(|v4| v4.ip() == address);
+    let wanted =
+        |one: &nix::sys::socket::SockaddrStorage| one.as_sockaddr_in().is_some_and(|v4| v4.ip() == address);
     Ok(addresses.any(|one| one.address.as_ref().is_some_and(wanted)))
 }
 

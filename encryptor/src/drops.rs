@@ -75,7 +75,8 @@ mod tests {
 
     #[test]
     fn each_reason_has_a_name_of_its_own_and_stands_at_its_place() {
-        let names: std::collections::HashSet<&str> = DropReason::ALL.iter().map(|reason| reason.name()).collect();
+        let names: std::collections::HashSet<&str> =
+            DropReason::ALL.iter().map(|reason| reason.name()).collect();
         assert_eq!(names.len(), DropReason::ALL.len());
         for (place, reason) in DropReason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, place);

@@ -38,7 +38,8 @@ impl KeyLog {
     /// no reason to stop traffic.
     pub(crate) fn record(&self, direction: &str, spi: Spi, key: &FlowKey) {
         let Some(file) = &self.0 else { return };
-        let bytes = key.key().iter().chain(key.salt().iter()).map(|byte| format!("{byte:02x}")).collect::<String>();
+        let bytes =
+            key.key().iter().chain(key.salt().iter()).map(|byte| format!("{byte:02x}")).collect::<String>();
         if let Ok(mut file) = file.lock() {
             let _ = writeln!(file, "{direction} {spi} {bytes}");
         }

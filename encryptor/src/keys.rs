@@ -7,7 +7,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use aws_lc_rs::{cmac, hkdf};
+use aws_lc_rs::{cmac, digest, hkdf};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::spi::{Epoch, Spi};
@@ -184,6 +184,8 @@ pub struct EpochContext<'a> {
     pub epoch: Epoch,
     /// key_IDs of the QKD keys, in the order of use.
     pub key_ids: &'a [&'a str],
+    /// The offer's bytes, which hold a nonce: no two epochs of two processes share a key, even if a key server repeats one.
+    pub offer: &'a [u8],
 }
 
 impl EpochContext<'_> {
@@ -201,6 +203,7 @@ impl EpochContext<'_> {
         for id in self.key_ids {
             field(id.as_bytes());
         }
+        field(digest::digest(&digest::SHA256, self.offer).as_ref());
         info
     }
 }
@@ -265,16 +268,28 @@ mod tests {
     use super::*;
     use ::cmac::{Cmac, KeyInit, Mac};
     use ::hkdf::Hkdf;
-    use sha2::Sha384;
+    use sha2::{Digest, Sha384};
 
     const SENDER: SessionId = SessionId([1; 16]);
     const RECEIVER: SessionId = SessionId([2; 16]);
 
     fn context(epoch: Epoch) -> EpochContext<'static> {
-        EpochContext { source: "etsi014", link: "l", sender: "a", receiver: "b", epoch, key_ids: &["id-1"] }
+        EpochContext {
+            source: "etsi014",
+            link: "l",
+            sender: "a",
+            receiver: "b",
+            epoch,
+            key_ids: &["id-1"],
+            offer: b"offer",
+        }
     }
 
-    fn secret(policy: Combine, qkd: Option<&[u8; 32]>, pq: Option<&PqSecret>) -> Result<EpochSecret, KeyError> {
+    fn secret(
+        policy: Combine,
+        qkd: Option<&[u8; 32]>,
+        pq: Option<&PqSecret>,
+    ) -> Result<EpochSecret, KeyError> {
         EpochSecret::combine(policy, SENDER, RECEIVER, &Inputs { qkd, pq })
     }
 
@@ -282,9 +297,11 @@ mod tests {
     fn independent(qkd: &[u8; 32], pq: &[u8; 32], spi: u32) -> Vec<u8> {
         let ikm = [&[0, 32][..], qkd, &[0, 32], pq, &[0, 0]].concat();
         let hk = Hkdf::<Sha384>::new(Some(&[[1; 16], [2; 16]].concat()), &ikm);
-        let info = b"qhaul v1 epoch\0\x07qkd+pqc\0\x07etsi014\0\x01l\0\x01a\0\x01b\0\x01\x01\0\x02\0\x01\0\x04id-1";
+        let info =
+            b"qhaul v1 epoch\0\x07qkd+pqc\0\x07etsi014\0\x01l\0\x01a\0\x01b\0\x01\x01\0\x02\0\x01\0\x04id-1";
+        let info = [&info[..], &[0, 32], sha2::Sha256::digest(b"offer").as_slice()].concat();
         let mut epoch_key = [0; 32];
-        hk.expand(info, &mut epoch_key).unwrap();
+        hk.expand(&info, &mut epoch_key).unwrap();
         let block = |counter: u8| {
             let mut mac = Cmac::<aes::Aes256>::new_from_slice(&epoch_key).unwrap();
             mac.update(&[0, 0, 0, counter]);
@@ -311,7 +328,11 @@ mod tests {
         for policy in [Combine::QkdPqc, Combine::Qkd, Combine::Pqc] {
             for (q, p) in [(true, true), (true, false), (false, true), (false, false)] {
                 let made = secret(policy, q.then_some(&qkd), p.then_some(&pq));
-                assert_eq!(made.is_ok(), (q, p) == (policy.needs_qkd(), policy.needs_pqc()), "{policy} {q} {p}");
+                assert_eq!(
+                    made.is_ok(),
+                    (q, p) == (policy.needs_qkd(), policy.needs_pqc()),
+                    "{policy} {q} {p}"
+                );
             }
         }
     }
@@ -320,7 +341,8 @@ mod tests {
     fn every_part_of_the_context_changes_the_key() {
         let secret = secret(Combine::Qkd, Some(&[3; 32]), None).unwrap();
         let spi = Spi::new(Epoch::FIRST, 0, 1);
-        let derive = |context: &EpochContext<'_>| secret.epoch_key(context).unwrap().flow_key(spi).unwrap().key;
+        let derive =
+            |context: &EpochContext<'_>| secret.epoch_key(context).unwrap().flow_key(spi).unwrap().key;
         let base = || context(Epoch::FIRST);
         let variants = [
             base(),
@@ -331,6 +353,7 @@ mod tests {
             EpochContext { epoch: Epoch::FIRST.next(), ..base() },
             EpochContext { key_ids: &["id-2"], ..base() },
             EpochContext { key_ids: &["id", "-1"], ..base() },
+            EpochContext { offer: b"another", ..base() },
         ];
         let keys: std::collections::HashSet<[u8; 32]> = variants.iter().map(derive).collect();
         assert_eq!(keys.len(), variants.len());

@@ -31,7 +31,7 @@ enum Command {
         #[arg(long)]
         config: PathBuf,
         /// DANGER, for laboratories only: append every flow key to this file. Needs --debug too.
-        #[arg(long, requires = "debug")]
+        #[arg(long)]
         debug_key_log: Option<PathBuf>,
         /// Allow what must never be in operation.
         #[arg(long)]
@@ -111,6 +111,9 @@ fn log_to_stderr() {
 
 fn dispatch(args: Args) -> anyhow::Result<bool> {
     match args.command {
+        Command::Run { debug_key_log: Some(_), debug: false, .. } => {
+            bail!("--debug-key-log gives every flow key away: leave it out, or add --debug in a laboratory")
+        }
         Command::Run { config, debug_key_log, debug: _ } => {
             let log = match debug_key_log {
                 Some(path) => KeyLog::open(&path).with_context(|| format!("key log {}", path.display()))?,
@@ -121,7 +124,9 @@ fn dispatch(args: Args) -> anyhow::Result<bool> {
         }
         Command::Check { config } => check_site(&Config::load(&config)?),
         Command::Status { config, json } => show_status(&Config::load(&config)?, json),
-        Command::Pki { dir, sites, keep_authority_keys } => make_certificates(&dir, sites, keep_authority_keys),
+        Command::Pki { dir, sites, keep_authority_keys } => {
+            make_certificates(&dir, sites, keep_authority_keys)
+        }
         Command::Lab { command, prefix } => run_lab(command, prefix),
     }
 }
@@ -158,7 +163,10 @@ fn check_site(config: &Config) -> anyhow::Result<bool> {
 
 fn show_status(config: &Config, json: bool) -> anyhow::Result<bool> {
     let status = status::ask(&config.control).with_context(|| {
-        format!("{}: no answer; is `qhaul run` running with this file, and are you its user?", config.control.display())
+        format!(
+            "{}: no answer; is `qhaul run` running with this file, and are you its user?",
+            config.control.display()
+        )
     })?;
     match json {
         true => println!("{}", serde_json::to_string(&status)?),
@@ -167,7 +175,11 @@ fn show_status(config: &Config, json: bool) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-fn make_certificates(dir: &std::path::Path, sites: Vec<String>, keep_authority_keys: bool) -> anyhow::Result<bool> {
+fn make_certificates(
+    dir: &std::path::Path,
+    sites: Vec<String>,
+    keep_authority_keys: bool,
+) -> anyhow::Result<bool> {
     let sites = sites.into_iter().map(|site| SiteNames {
         sae_id: format!("sae-{site}"),
         kme_id: format!("kme-{site}"),
@@ -187,7 +199,9 @@ fn run_lab(command: LabCommand, prefix: String) -> anyhow::Result<bool> {
     match command {
         LabCommand::Up => lab::up(&options)?,
         LabCommand::Down => lab::down(&options)?,
-        LabCommand::Demo { rotations, keep } => return Ok(lab::demo(&Options { rotations, keep, ..options })?),
+        LabCommand::Demo { rotations, keep } => {
+            return Ok(lab::demo(&Options { rotations, keep, ..options })?);
+        }
     }
     Ok(true)
 }

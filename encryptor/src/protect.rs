@@ -36,7 +36,6 @@ impl NextHop {
 
 /// A packet that is framed and waits to be sealed.
 struct Framed {
-    place: usize,
     flow: usize,
     sequence: u64,
 }
@@ -100,18 +99,21 @@ impl Protect {
             verdicts.extend(frames.iter().map(|_| Verdict::Drop(reason)));
             return;
         };
-        let mut framed = ArrayVec::<Framed, BURST>::new();
-        for (place, frame) in frames.iter_mut().enumerate() {
-            let verdict = match frame_one(&self.template, self.cipher_mtu, epoch, frame, mac) {
-                Ok((flow, sequence)) => {
-                    framed.push(Framed { place, flow, sequence });
+        let mut outcomes = ArrayVec::<Result<Framed, DropReason>, BURST>::new();
+        outcomes.extend(
+            frames.iter_mut().map(|frame| frame_one(&self.template, self.cipher_mtu, epoch, frame, mac)),
+        );
+        let mut jobs = ArrayVec::<SealJob<'_>, BURST>::new();
+        for (frame, outcome) in frames.iter_mut().zip(&outcomes) {
+            verdicts.push(match outcome {
+                Ok(framed) => {
+                    jobs.push(seal_job(epoch, frame, framed));
                     Verdict::Send
                 }
-                Err(reason) => Verdict::Drop(reason),
-            };
-            verdicts.push(verdict);
+                Err(reason) => Verdict::Drop(*reason),
+            });
         }
-        seal(epoch, frames, &framed);
+        seal_burst(&mut jobs);
     }
 
     /// Makes a probe of the installed epoch in an empty frame: a dummy packet in slot 0. False: it is not installed, or
@@ -128,7 +130,7 @@ impl Protect {
         if !write_header(&self.template, frame, mac, 0, spi, sequence) {
             return false;
         }
-        seal(epoch, std::slice::from_mut(frame), &[Framed { place: 0, flow: index, sequence }]);
+        seal_burst(&mut [seal_job(epoch, frame, &Framed { flow: index, sequence })]);
         true
     }
 }
@@ -140,11 +142,14 @@ fn frame_one(
     epoch: &mut TxEpoch,
     frame: &mut Frame,
     mac: MacAddr,
-) -> Result<(usize, u64), DropReason> {
+) -> Result<Framed, DropReason> {
     let classified = classify(frame.data()).ok_or(DropReason::Runt)?;
     let length = frame.data().len();
     let tail = tail_len(length);
-    if length + tail + OUTER_LEN - ETH_HLEN > cipher_mtu || frame.headroom() < OUTER_LEN || frame.tailroom() < tail {
+    if length + tail + OUTER_LEN - ETH_HLEN > cipher_mtu
+        || frame.headroom() < OUTER_LEN
+        || frame.tailroom() < tail
+    {
         return Err(DropReason::TooBig);
     }
     let (index, sequence) = match epoch.admit(&classified.flow, length) {
@@ -156,12 +161,19 @@ fn frame_one(
     let trailer = frame.append(tail).ok_or(DropReason::TooBig)?;
     write_trailer(trailer, NextHeader::Ethernet);
     match write_header(template, frame, mac, classified.class, spi, sequence) {
-        true => Ok((index, sequence)),
+        true => Ok(Framed { flow: index, sequence }),
         false => Err(DropReason::TooBig),
     }
 }
 
-fn write_header(t: &OuterTemplate, frame: &mut Frame, mac: MacAddr, class: u8, spi: Spi, sequence: u64) -> bool {
+fn write_header(
+    t: &OuterTemplate,
+    frame: &mut Frame,
+    mac: MacAddr,
+    class: u8,
+    spi: Spi,
+    sequence: u64,
+) -> bool {
     let Ok(behind) = u16::try_from(frame.data().len()) else { return false };
     match frame.prepend(OUTER_LEN).and_then(|head| head.first_chunk_mut()) {
         Some(head) => t.write(head, mac, class, behind, spi, sequence),
@@ -170,14 +182,12 @@ fn write_header(t: &OuterTemplate, frame: &mut Frame, mac: MacAddr, class: u8, s
     true
 }
 
-fn seal(epoch: &TxEpoch, frames: &mut [Frame], framed: &[Framed]) {
-    let mut jobs = ArrayVec::<SealJob<'_>, BURST>::new();
-    let mut frames = frames.iter_mut().enumerate();
-    for item in framed {
-        let Some((_, frame)) = frames.find(|(place, _)| *place == item.place) else { break };
-        let flow = epoch.flow(item.flow);
-        let body = &mut frame.data_mut()[OUTER_LEN..];
-        jobs.push(SealJob { key: &flow.key, spi: flow.spi, sequence: item.sequence, body });
+fn seal_job<'a>(epoch: &'a TxEpoch, frame: &'a mut Frame, framed: &Framed) -> SealJob<'a> {
+    let flow = epoch.flow(framed.flow);
+    SealJob {
+        key: &flow.key,
+        spi: flow.spi,
+        sequence: framed.sequence,
+        body: &mut frame.data_mut()[OUTER_LEN..],
     }
-    seal_burst(&mut jobs);
 }

@@ -25,7 +25,9 @@ impl ReplayWindow {
     /// Whether `sequence` may still come: neither seen, nor too old, nor 0.
     pub fn may_come(&self, sequence: u64) -> bool {
         sequence > self.highest
-            || (sequence != 0 && self.highest - sequence < WINDOW && self.seen[word(sequence)] & bit(sequence) == 0)
+            || (sequence != 0
+                && self.highest - sequence < WINDOW
+                && self.seen[word(sequence)] & bit(sequence) == 0)
     }
 
     /// Marks `sequence` of a genuine packet. False: it may not come, and nothing is changed.

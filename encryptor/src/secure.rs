@@ -6,7 +6,9 @@ use nix::sys::resource::{Resource, setrlimit};
 
 /// Why memory could not be locked.
 #[derive(Debug, thiserror::Error)]
-#[error("memory cannot be locked ({0}), so keys could reach the swap: run as root or raise the memlock limit")]
+#[error(
+    "memory cannot be locked ({0}), so keys could reach the swap: run as root or raise the memlock limit"
+)]
 pub struct NotLocked(nix::Error);
 
 /// Locks all memory of the process, what it has and what it will have, and forbids core dumps and ptrace by others.

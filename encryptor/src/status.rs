@@ -9,8 +9,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::control::KeyStatus;
-
 /// Name and value of counters.
 pub type Rows = BTreeMap<String, u64>;
 
@@ -79,6 +77,19 @@ pub struct RxStatus {
     pub flows: u64,
 }
 
+/// The key feed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KeyStatus {
+    /// Keys that both sites hold for our sending direction.
+    pub ready: usize,
+    /// All keys fetched for it.
+    pub fetched: usize,
+    /// Keys held for the receiving direction.
+    pub receive: usize,
+    /// What ails the key server, if anything.
+    pub trouble: Option<String>,
+}
+
 /// What the worker counted. plain_in = cipher_out + TX drops; cipher_in = plain_out + dummies_in + RX drops.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct WorkerCounters {
@@ -110,7 +121,10 @@ impl Status {
             line("WARNING", "flow keys are written to a debug key log".into());
         }
         let since = self.tx.age_ms.map_or(String::new(), |age| format!(", {:.1} s old", age as f64 / 1000.0));
-        line("sending", format!("epoch {} ({}){since}, {} flows", self.tx.epoch, self.tx.state, self.tx.flows));
+        line(
+            "sending",
+            format!("epoch {} ({}){since}, {} flows", self.tx.epoch, self.tx.state, self.tx.flows),
+        );
         if let (Some(left), true) = (self.tx.stops_in_ms, self.tx.state != "active") {
             line("", format!("traffic stops in {:.1} s without a new epoch", left as f64 / 1000.0));
         }

@@ -41,6 +41,7 @@ struct Fresh {
     state: FreshState,
 }
 
+#[expect(clippy::large_enum_variant, reason = "a box for each unseen SPI would let forged packets allocate")]
 enum FreshState {
     /// No packet of it proved genuine so far.
     Unproven(RxFlow),

@@ -153,8 +153,18 @@ impl Worker {
         let waker = Waker::new(poll.registry(), WAKE)?;
         let (batch, outbox) = (Vec::with_capacity(BURST), Vec::with_capacity(BURST));
         let verdicts = ArrayVec::new();
-        let worker =
-            Worker { queues, transforms, wiring, polling, poll, batch, outbox, verdicts, told: 0, stopped: false };
+        let worker = Worker {
+            queues,
+            transforms,
+            wiring,
+            polling,
+            poll,
+            batch,
+            outbox,
+            verdicts,
+            told: 0,
+            stopped: false,
+        };
         Ok((worker, waker))
     }
 
@@ -263,11 +273,11 @@ impl Worker {
         };
         let umem = &mut self.queues.umem;
         let mut sent = port.transmit(&mut self.outbox);
-        port.kick()?;
+        kick(port)?;
         if !self.outbox.is_empty() {
             port.complete(umem);
             sent += port.transmit(&mut self.outbox);
-            port.kick()?;
+            kick(port)?;
         }
         self.wiring.counters.add_dropped(reason, self.outbox.len() as u64);
         self.outbox.drain(..).for_each(|frame| umem.free(frame));
@@ -397,6 +407,14 @@ impl Worker {
         for port in plain.into_iter().chain(cipher) {
             port.close(&mut umem);
         }
+    }
+}
+
+/// A port that is down keeps its frames until it is up again, or its ring is full: no reason to end.
+fn kick(port: &mut Port) -> Result<(), crate::xsk::Error> {
+    match port.kick() {
+        Err(crate::xsk::Error::Down { .. }) => Ok(()),
+        result => result,
     }
 }
 

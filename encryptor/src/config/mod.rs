@@ -126,8 +126,9 @@ impl Config {
     /// Reads and checks a file. Relative paths in it start from the file's own folder.
     pub fn load(file: &Path) -> Result<Config, ConfigError> {
         let error = |problem: String| ConfigError { file: file.to_path_buf(), problem };
-        let text = std::fs::read_to_string(file)
-            .map_err(|cause| error(format!("cannot be read ({cause}): give the site's file with --config")))?;
+        let text = std::fs::read_to_string(file).map_err(|cause| {
+            error(format!("cannot be read ({cause}): give the site's file with --config"))
+        })?;
         Config::parse(&text, file.parent().unwrap_or(Path::new("."))).map_err(error)
     }
 
@@ -146,7 +147,7 @@ impl Config {
     pub fn attempts(&self) -> &'static [(qhaul_ebpf::AttachMode, BindMode)] {
         use qhaul_ebpf::AttachMode::{Generic, Native};
         match self.mode {
-            Mode::Auto => &[(Native, BindMode::ZeroCopy), (Native, BindMode::Copy), (Generic, BindMode::Copy)],
+            Mode::Auto => &[(Native, BindMode::Auto), (Generic, BindMode::Copy)],
             Mode::ZeroCopy => &[(Native, BindMode::ZeroCopy)],
             Mode::NativeCopy => &[(Native, BindMode::Copy)],
             Mode::Generic => &[(Generic, BindMode::Copy)],

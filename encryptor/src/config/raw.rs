@@ -139,8 +139,9 @@ fn default_startup() -> Duration {
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
-    humantime::parse_duration(&text)
-        .map_err(|_| D::Error::custom(format!("\"{text}\" is not a duration: write \"60s\", \"500ms\" or \"1h\"")))
+    humantime::parse_duration(&text).map_err(|_| {
+        D::Error::custom(format!("\"{text}\" is not a duration: write \"60s\", \"500ms\" or \"1h\""))
+    })
 }
 
 fn optional_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
@@ -203,7 +204,9 @@ impl Raw {
     fn check_addresses(&self) -> Result<(), String> {
         let two = self.cipher.address != self.cipher.peer;
         demand(two, "cipher.address and cipher.peer are the same: cipher.peer is the other site's address")?;
-        let usable = |address: Ipv4Addr| !address.is_unspecified() && !address.is_multicast() && !address.is_broadcast();
+        let usable = |address: Ipv4Addr| {
+            !address.is_unspecified() && !address.is_multicast() && !address.is_broadcast()
+        };
         let all = usable(self.cipher.address) && usable(self.cipher.peer);
         demand(all, "cipher.address and cipher.peer must be addresses of single hosts")?;
         demand(self.channel.port != 0 && self.cipher.udp_port != 0, "ports are within 1 to 65535")
@@ -214,11 +217,16 @@ impl Raw {
         let fast = keys.rotate >= Duration::from_secs(1);
         demand(fast, "keys.rotate is shorter than \"1s\", the shortest rotation")?;
         let slow = keys.rotate <= Duration::from_secs(24 * 3600);
-        demand(slow, "keys.rotate is longer than a day: the keys would outlive the forward secrecy they are for")?;
+        demand(
+            slow,
+            "keys.rotate is longer than a day: the keys would outlive the forward secrecy they are for",
+        )?;
         let grace = (Duration::from_millis(10)..=Duration::from_secs(10)).contains(&keys.grace);
         demand(grace, "keys.grace is within \"10ms\" to \"10s\"")?;
         let hard = keys.hard_limit.is_none_or(|limit| limit > keys.rotate);
         demand(hard, "keys.hard_limit must be longer than keys.rotate, or traffic stops at every rotation")?;
+        let sane = keys.hard_limit.is_none_or(|limit| limit <= Duration::from_secs(7 * 24 * 3600));
+        demand(sane, "keys.hard_limit is longer than a week: a limit that never strikes is none")?;
         demand((1..=4096).contains(&keys.pool), "keys.pool is within 1 to 4096 keys")
     }
 
@@ -278,6 +286,8 @@ fn kme(raw: Option<RawKme>, combine: Combine, folder: &Path) -> Result<Option<Km
     };
     demand(combine.needs_qkd(), "keys.combine = \"pqc\" uses no key server: remove the [kme] section")?;
     demand(raw.url.starts_with("https://"), "kme.url must start with https://: ETSI GS QKD 014 demands TLS")?;
+    let waits = raw.startup <= Duration::from_secs(24 * 3600) && raw.timeout <= Duration::from_secs(60);
+    demand(waits, "kme.startup is at most a day (\"24h\") and kme.timeout a minute (\"60s\")")?;
     Ok(Some(Kme {
         url: raw.url,
         name: raw.name,

@@ -45,7 +45,9 @@ fn each_mistake_is_one_line_that_names_it() {
 
 #[test]
 fn a_fingerprint_is_read_with_or_without_colons() {
-    let pinned = |text: &str| parse(&SAMPLE.replacen("# peer_fingerprint = \"...\"", &format!("peer_fingerprint = \"{text}\""), 1));
+    let pinned = |text: &str| {
+        parse(&SAMPLE.replacen("# peer_fingerprint = \"...\"", &format!("peer_fingerprint = \"{text}\""), 1))
+    };
     assert_eq!(pinned(&"ab".repeat(32)).unwrap().channel.peer_fingerprint, Some([0xab; 32]));
     assert_eq!(pinned(&["AB"; 32].join(":")).unwrap().channel.peer_fingerprint, Some([0xab; 32]));
     assert!(pinned("abcd").unwrap_err().contains("channel.peer_fingerprint"));

@@ -9,12 +9,12 @@ use mio::{Interest, Registry, Token};
 use tracing::{debug, info, warn};
 
 use crate::keys::PqSecret;
-use crate::link::{Channel, ChannelError, ChannelEvent, ChannelIdentity, Message};
+use crate::link::{Channel, ChannelError, ChannelEvent, ChannelIdentity, Message, SESSION_LIFETIME};
 
 /// Connections whose handshake is not done, at the most: whoever forges the peer's address can open some.
 const MAX_CANDIDATES: usize = 4;
-/// After this age the calling end makes a new session, with a new ML-KEM secret.
-const SESSION_LIFETIME: Duration = Duration::from_secs(3600);
+/// Connections taken in one go.
+const ACCEPTS: usize = 16;
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LAST_RETRY: Duration = Duration::from_secs(2);
 /// Failures of strangers or of a broken path are logged this often at the most.
@@ -52,6 +52,9 @@ pub(super) struct Link {
     retry_at: Option<Instant>,
     retry: Duration,
     logged: Option<Instant>,
+    told_up: Option<Instant>,
+    /// Connections may wait that the poll will not tell of again.
+    unaccepted: bool,
 }
 
 impl Link {
@@ -80,6 +83,8 @@ impl Link {
             retry_at: None,
             retry: FIRST_RETRY,
             logged: None,
+            told_up: None,
+            unaccepted: false,
         })
     }
 
@@ -130,10 +135,18 @@ impl Link {
 
     /// Lets time pass: calls, renews and notices silence.
     pub(super) fn tick(&mut self, now: Instant, events: &mut Vec<LinkEvent>) {
+        if let Some(token) =
+            self.current.as_ref().filter(|slot| slot.channel.has_unread()).map(|slot| slot.token)
+        {
+            self.ready(token, now, events);
+        }
         if let Some(slot) = &mut self.current
             && let Err(error) = slot.channel.tick(now)
         {
             self.down(&error, now, events);
+        }
+        if self.unaccepted {
+            self.accept();
         }
         for at in (0..self.candidates.len()).rev() {
             if let Err(error) = self.candidates[at].channel.tick(now) {
@@ -164,7 +177,12 @@ impl Link {
     }
 
     fn accept(&mut self) {
-        while let Some(Ok((stream, from))) = self.listener.as_ref().map(TcpListener::accept) {
+        self.unaccepted = true;
+        for _ in 0..ACCEPTS {
+            let Some(Ok((stream, from))) = self.listener.as_ref().map(TcpListener::accept) else {
+                self.unaccepted = false;
+                return;
+            };
             if from.ip() != IpAddr::V4(*self.peer.ip()) {
                 debug!("link channel: a connection from {from}, which is not the peer's address");
                 continue;
@@ -193,7 +211,10 @@ impl Link {
             Ok(heard) if heard.is_empty() => {}
             Ok(heard) => {
                 let slot = self.candidates.remove(at);
-                info!("link channel: connected to {} with X25519MLKEM768", self.peer.ip());
+                if self.told_up.is_none_or(|last| now >= last + LOG_INTERVAL) {
+                    self.told_up = Some(now);
+                    info!("link channel: connected to {} with X25519MLKEM768", self.peer.ip());
+                }
                 self.current = Some(slot);
                 (self.retry, self.retry_at) = (FIRST_RETRY, None);
                 events.push(LinkEvent::Up);
@@ -208,7 +229,7 @@ impl Link {
     }
 
     fn down(&mut self, error: &ChannelError, now: Instant, events: &mut Vec<LinkEvent>) {
-        warn!("link channel: {error}");
+        self.complain(error, now);
         self.current = None;
         self.retry_later(now);
         events.push(LinkEvent::Down);

@@ -3,7 +3,7 @@
 //! One loop on mio: link channel, key server's answers, worker's events, status requests, signals. The state machines
 //! of [`crate::epoch`] decide; this carries out.
 
-mod keyring;
+mod feed;
 mod link;
 mod site;
 mod tables;
@@ -13,6 +13,7 @@ use std::fs;
 use std::io;
 use std::net::SocketAddrV4;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -31,7 +32,7 @@ use crate::budget::Budget;
 use crate::config::{Config, Kme};
 use crate::counters::Counters;
 use crate::datapath::{self, DataPathError};
-use crate::epoch::Terms;
+use crate::epoch::{Agreement, Terms};
 use crate::keylog::KeyLog;
 use crate::keys::SessionId;
 use crate::link::{ChannelIdentity, IdentityError};
@@ -41,8 +42,7 @@ use crate::wire::{ETH_HLEN, MacAddr, OuterTemplate};
 use crate::worker::{Transforms, Wiring, Worker};
 use crate::{check, secure};
 
-pub use keyring::KeyStatus;
-use keyring::Keyring;
+use feed::Feed;
 use link::Link;
 use site::{Site, SiteParts};
 use tables::Tables;
@@ -51,8 +51,9 @@ const WAKE: Token = Token(0);
 const SIGNALS: Token = Token(1);
 const STATUS: Token = Token(2);
 const LINK: Token = Token(16);
-/// Derivations for flows that were not seen, each second, beside a bucket of one whole table.
-const DERIVATIONS: u32 = 20_000;
+/// Derivations for flows that were not seen, each second: about a fifth of a core, so that a flood of forged packets has
+/// to be far larger before the flows of a new epoch wait for theirs.
+const DERIVATIONS: u32 = 200_000;
 /// The loop turns at least this often.
 const TURN: Duration = Duration::from_millis(100);
 
@@ -118,22 +119,25 @@ pub fn run(config: &Config, log: KeyLog) -> Result<(), RunError> {
     let link = open_link(config, &poll)?;
     let status = StatusSocket::open(&config.control)?;
     let path = datapath::open(config, &ports.plain, &ports.cipher)?;
-    let terms = terms(config)?;
     let next_hop = NextHop::default();
     let counters = Arc::new(Counters::new());
     let (commands, to_worker) = crossbeam::channel::unbounded();
     let (to_control, events) = crossbeam::channel::unbounded();
-    let wiring =
-        Wiring { commands: to_worker, events: to_control, control: waker.clone(), counters: counters.clone() };
+    let wiring = Wiring {
+        commands: to_worker,
+        events: to_control,
+        control: waker.clone(),
+        counters: counters.clone(),
+    };
     let transforms = transforms(config, &ports, &next_hop);
-    let (worker, worker_waker) =
-        Worker::new(path.queues, transforms, wiring, config.polling).map_err(io_error("the worker's poll"))?;
+    let (worker, worker_waker) = Worker::new(path.queues, transforms, wiring, config.polling)
+        .map_err(io_error("the worker's poll"))?;
     let worker = spawn(worker, config.core)?;
     let mut site = Site::new(SiteParts {
         config: config.clone(),
-        terms,
+        agreement: Agreement::new(terms(config)?, config.flows, config.pool, site::LANE),
         link,
-        keyring: Keyring::new(feeder, config.pool),
+        feed: Feed::new(feeder),
         tables: Tables::new(config.flows, log),
         commands,
         events,
@@ -143,13 +147,18 @@ pub fn run(config: &Config, log: KeyLog) -> Result<(), RunError> {
         mode: path.mode,
         next_hop,
     });
-    info!("link \"{}\": {} to {}, combine = \"{}\"", config.link, config.address, config.peer, config.combine);
+    info!(
+        "link \"{}\": {} to {}, combine = \"{}\"",
+        config.link, config.address, config.peer, config.combine
+    );
     let result = turn_until_done(&mut poll, &signals, status, &mut site);
     site.stop_worker();
     let joined = worker.join();
-    if joined.is_err() && result.is_ok() {
-        return Err(RunError::Worker("it panicked; the log says where".into()));
-    }
+    let result = match joined {
+        Err(_) if result.is_ok() => Err(RunError::Worker("it panicked; the log says where".into())),
+        _ => result,
+    };
+    site.end(result.is_err());
     result
 }
 
@@ -167,7 +176,8 @@ fn turn_until_done(
     let mut events = Events::with_capacity(64);
     loop {
         let now = Instant::now();
-        let wait = site.next_deadline().map_or(TURN, |moment| moment.saturating_duration_since(now).min(TURN));
+        let wait =
+            site.next_deadline().map_or(TURN, |moment| moment.saturating_duration_since(now).min(TURN));
         match poll.poll(&mut events, Some(wait)) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(io_error("epoll")(error)),
             _ => {}
@@ -279,7 +289,10 @@ fn spawn(worker: Worker, core: usize) -> Result<thread::JoinHandle<()>, RunError
         }
         worker.run();
     };
-    thread::Builder::new().name(format!("worker-{core}")).spawn(pinned).map_err(io_error("starting the worker"))
+    thread::Builder::new()
+        .name(format!("worker-{core}"))
+        .spawn(pinned)
+        .map_err(io_error("starting the worker"))
 }
 
 /// The control socket: whoever connects gets the status, and that is all it does.
@@ -292,16 +305,20 @@ impl StatusSocket {
     fn open(path: &Path) -> Result<StatusSocket, RunError> {
         let action = format!("opening site.control = {}", path.display());
         if std::os::unix::net::UnixStream::connect(path).is_ok() {
-            let line = format!("{}: another qhaul runs with this control socket: stop it first", path.display());
+            let line =
+                format!("{}: another qhaul runs with this control socket: stop it first", path.display());
             return Err(RunError::Host(line));
         }
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(io_error(&action))?;
         }
-        // What a killed process left behind.
-        let _ = fs::remove_file(path);
+        // What a killed process left behind, and nothing else.
+        if fs::symlink_metadata(path).is_ok_and(|there| there.file_type().is_socket()) {
+            let _ = fs::remove_file(path);
+        }
         let listener = UnixListener::bind(path).map_err(io_error(&action))?;
-        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).map_err(io_error(&action))?;
+        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+            .map_err(io_error(&action))?;
         Ok(StatusSocket { listener, path: path.to_path_buf() })
     }
 

@@ -5,17 +5,17 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver as Inbox, Sender as Outbox, TryRecvError};
 use mio::{Token, Waker};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::RunError;
-use super::keyring::Keyring;
+use super::feed::Feed;
 use super::link::{Link, LinkEvent};
 use super::tables::Tables;
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::datapath::Programs;
-use crate::epoch::{Receiver, ReceiverAction, Sender, SenderAction, Terms};
-use crate::link::{Hello, Message, PROTOCOL_VERSION};
+use crate::epoch::{Action, Agreement, Disagreement};
+use crate::link::Message;
 use crate::neighbour;
 use crate::protect::NextHop;
 use crate::worker::{Command, Event, PortReport};
@@ -28,9 +28,9 @@ const SECOND: Duration = Duration::from_secs(1);
 /// What a site is made of.
 pub(super) struct SiteParts {
     pub(super) config: Config,
-    pub(super) terms: Terms,
+    pub(super) agreement: Agreement,
     pub(super) link: Link,
-    pub(super) keyring: Keyring,
+    pub(super) feed: Feed,
     pub(super) tables: Tables,
     pub(super) commands: Outbox<Command>,
     pub(super) events: Inbox<Event>,
@@ -44,16 +44,8 @@ pub(super) struct SiteParts {
 /// A site at work.
 pub(super) struct Site {
     pub(super) parts: SiteParts,
-    pub(super) sender: Sender,
-    pub(super) receiver: Receiver,
     pub(super) started: Instant,
     pub(super) ports: Vec<PortReport>,
-    /// The peer's hello was read on the connection that stands.
-    linked: bool,
-    /// The peer's process that was last linked with.
-    peer: Option<crate::keys::SessionId>,
-    /// An epoch was active at least once.
-    proven: bool,
     next_second: Instant,
 }
 
@@ -64,22 +56,12 @@ impl Site {
         if parts.tables.logs_keys() {
             warn!("FLOW KEYS ARE WRITTEN TO A DEBUG KEY LOG: whoever reads it reads the traffic");
         }
-        Site {
-            sender: Sender::new(parts.terms.clone(), LANE),
-            receiver: Receiver::new(parts.terms.clone()),
-            parts,
-            started: now,
-            ports: Vec::new(),
-            linked: false,
-            peer: None,
-            proven: false,
-            next_second: now,
-        }
+        Site { parts, started: now, ports: Vec::new(), next_second: now }
     }
 
     /// When [`Site::turn`] has something to do at the latest.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        [self.sender.next_deadline(), self.receiver.next_deadline(), Some(self.next_second)].into_iter().flatten().min()
+        [self.parts.agreement.next_deadline(), Some(self.next_second)].into_iter().flatten().min()
     }
 
     /// Handles readiness of a connection.
@@ -106,11 +88,9 @@ impl Site {
             self.each_second();
         }
         self.keys(now)?;
-        let retired = self.receiver.tick(now);
-        self.receive(retired);
-        let SiteParts { link, keyring, .. } = &mut self.parts;
-        let decided = self.sender.tick(now, &mut keyring.send, &mut |offer| link.export(offer));
-        self.send(decided, now)
+        let SiteParts { link, agreement, .. } = &mut self.parts;
+        let actions = agreement.tick(now, &mut |offer| link.export(offer));
+        self.carry_out(actions, now)
     }
 
     /// Tells the worker to end.
@@ -119,19 +99,20 @@ impl Site {
         self.command(Command::Stop);
     }
 
+    /// Lets go of the ports, after the worker has ended. After a fault the plain port may stay shut.
+    pub(super) fn end(mut self, failed: bool) {
+        if failed {
+            self.parts.programs.fail(self.parts.agreement.proven());
+        }
+    }
+
     fn keys(&mut self, now: Instant) -> Result<(), RunError> {
-        for message in self.parts.keyring.collect(now) {
-            self.parts.link.say(&message);
-        }
-        self.parts.keyring.tick(now);
-        if self.linked
-            && let Some(message) = self.parts.keyring.announcement()
-        {
-            self.parts.link.say(&message);
-        }
+        let SiteParts { feed, agreement, .. } = &mut self.parts;
+        let actions = feed.turn(now, agreement.keyring());
+        self.carry_out(actions, now)?;
         let startup = self.parts.config.kme.as_ref().map_or(Duration::ZERO, |kme| kme.startup);
-        if !self.parts.keyring.answered() && now >= self.started + startup {
-            let reason = self.parts.keyring.trouble().unwrap_or("it did not answer").to_string();
+        if !self.parts.feed.answered() && now >= self.started + startup {
+            let reason = self.parts.feed.trouble().unwrap_or("it did not answer").to_string();
             return Err(RunError::NoKeys { waited: startup, reason });
         }
         Ok(())
@@ -153,181 +134,91 @@ impl Site {
 
     fn link_events(&mut self, events: Vec<LinkEvent>, now: Instant) -> Result<(), RunError> {
         for event in events {
-            match event {
-                LinkEvent::Up => {
-                    self.unlink();
-                    let hello = self.hello();
-                    self.parts.link.say(&Message::Hello(hello));
+            let SiteParts { link, agreement, .. } = &mut self.parts;
+            let actions = match event {
+                LinkEvent::Up => agreement.connected(),
+                LinkEvent::Down => {
+                    agreement.disconnected();
+                    Vec::new()
                 }
-                LinkEvent::Down => self.unlink(),
-                LinkEvent::Said(message, bytes) => self.heard(message, &bytes, now)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn unlink(&mut self) {
-        self.linked = false;
-        self.sender.disconnected();
-    }
-
-    fn hello(&self) -> Hello {
-        let terms = &self.parts.terms;
-        Hello {
-            version: PROTOCOL_VERSION,
-            link: terms.link.clone(),
-            sae: terms.sae.clone(),
-            peer_sae: terms.peer_sae.clone(),
-            combine: terms.combine,
-            key_source: terms.key_source.clone(),
-            flows: self.parts.config.flows,
-            hard_limit_ms: u64::try_from(terms.hard_limit.as_millis()).unwrap_or(u64::MAX),
-            session: terms.session,
-            holds: self.receiver.holds(),
-            sends: self.sender.active(),
-        }
-    }
-
-    fn heard(&mut self, message: Message, bytes: &[u8], now: Instant) -> Result<(), RunError> {
-        match message {
-            Message::Hello(hello) => return self.greeted(&hello, now),
-            Message::Bye { reason } => return self.dismissed(&reason),
-            _ if !self.linked => {
-                debug!("link channel: a message before hello");
-                self.parts.link.hang_up();
-                self.unlink();
-            }
-            Message::Keys { keys } => {
-                if let Some(answer) = self.parts.keyring.announced(keys) {
-                    self.parts.link.say(&answer);
+                // After hanging up the rest of what came in is of no interest.
+                LinkEvent::Said(..) if !link.is_up() => Vec::new(),
+                LinkEvent::Said(message, bytes) => {
+                    let heard = agreement.heard(now, message, &bytes, &mut |offer| link.export(offer));
+                    heard.map_err(|disagreement| self.farewell(&disagreement))?
                 }
-            }
-            Message::KeyState { held, missing } => self.parts.keyring.key_state(&held, &missing),
-            Message::Offer { epoch, key, lane, nonce: _ } => {
-                let SiteParts { link, keyring, .. } = &mut self.parts;
-                let pool = &mut keyring.receive;
-                let export = &mut |offer: &[u8]| link.export(offer);
-                let decided = self.receiver.offered(now, (epoch, lane, key), bytes, pool, export);
-                self.receive(decided);
-            }
-            Message::Ready { epoch } => {
-                let decided = self.sender.ready(now, epoch);
-                return self.send(decided, now);
-            }
-            Message::Refuse { epoch, reason } => {
-                warn!("the peer refused epoch {epoch}: {reason}");
-                self.sender.refused(now, epoch, &reason);
-            }
-            Message::Active { epoch } => {
-                let decided = self.sender.answered(epoch);
-                return self.send(decided, now);
-            }
-            Message::Switched { epoch } => self.receiver.switched(now, epoch),
-            Message::Ping | Message::Pong => {}
+            };
+            self.carry_out(actions, now)?;
         }
         Ok(())
     }
 
-    fn greeted(&mut self, hello: &Hello, now: Instant) -> Result<(), RunError> {
-        if let Some(mismatch) = hello.mismatch(&self.hello()) {
-            self.parts.link.say(&Message::Bye { reason: mismatch.clone() });
-            return self.disagreed(mismatch);
+    fn farewell(&mut self, disagreement: &Disagreement) -> RunError {
+        let reason = disagreement.to_string();
+        if disagreement.tell_peer {
+            self.parts.link.say(&Message::Bye { reason: reason.clone() });
         }
-        if self.peer.replace(hello.session).is_some_and(|last| last != hello.session) {
-            info!("the peer has restarted: all keys are made anew");
-            self.parts.keyring.peer_restarted();
-        } else {
-            self.parts.keyring.send.channel_lost();
-        }
-        self.linked = true;
-        let retired = self.receiver.connected(now, hello);
-        self.receive(retired);
-        let decided = self.sender.connected(hello);
-        self.send(decided, now)
-    }
-
-    /// The peer ends the connection. What it says of our terms was said over a connection that it is proven to own.
-    fn dismissed(&mut self, reason: &str) -> Result<(), RunError> {
-        if self.linked {
-            info!("the peer ended the connection: {reason}");
-            self.parts.link.hang_up();
-            self.unlink();
-            return Ok(());
-        }
-        self.disagreed(format!("the peer does not link with us; it says: {reason}"))
-    }
-
-    /// Other terms than ours are a mistake that stops a new site; one that has worked goes on trying.
-    fn disagreed(&mut self, line: String) -> Result<(), RunError> {
-        if !self.proven {
-            return Err(RunError::Terms(line));
-        }
-        warn!("{line}");
-        self.parts.link.hang_up();
-        self.unlink();
-        Ok(())
+        RunError::Terms(reason)
     }
 
     fn worker_event(&mut self, event: Event, now: Instant) -> Result<(), RunError> {
-        match event {
-            Event::TxSwitched(epoch) => {
-                self.proven = true;
-                let decided = self.sender.switched(now, epoch);
-                return self.send(decided, now);
-            }
-            Event::TxRetired(epoch) => self.parts.tables.wipe_tx(*epoch),
-            Event::RxInstalled(epoch) => {
-                let decided = self.receiver.installed(epoch);
-                self.receive(decided);
+        let SiteParts { agreement, tables, .. } = &mut self.parts;
+        let actions = match event {
+            Event::TxSwitched(epoch) => agreement.tx_switched(now, epoch),
+            Event::RxInstalled(epoch) => agreement.rx_installed(epoch),
+            Event::Probed(epoch) => agreement.probed(epoch),
+            Event::TxRetired(epoch) => {
+                tables.wipe_tx(*epoch);
+                Vec::new()
             }
             Event::RxRetired(epoch) => {
-                self.receiver.retired(epoch.epoch());
-                self.parts.tables.wipe_rx(*epoch);
+                agreement.rx_retired(epoch.epoch());
+                tables.wipe_rx(*epoch);
+                Vec::new()
             }
-            Event::Probed(epoch) => {
-                let decided = self.receiver.probed(epoch);
-                self.receive(decided);
+            Event::RotationWish => {
+                agreement.rotation_wish();
+                Vec::new()
             }
-            Event::RotationWish => self.sender.rotation_wish(),
-            Event::Report(ports) => self.ports = ports,
+            Event::Report(ports) => {
+                self.ports = ports;
+                Vec::new()
+            }
             Event::Failed(reason) => return Err(RunError::Worker(reason)),
-        }
-        Ok(())
+        };
+        self.carry_out(actions, now)
     }
 
-    fn send(&mut self, actions: Vec<SenderAction>, now: Instant) -> Result<(), RunError> {
+    fn carry_out(&mut self, actions: Vec<Action>, now: Instant) -> Result<(), RunError> {
         for action in actions {
             match action {
-                SenderAction::Say(message) => self.parts.link.say(&message),
-                SenderAction::SayOffer(record) => self.parts.link.say_record(&record),
-                SenderAction::Install { epoch, key, flows, lifetime } => {
-                    match self.parts.tables.tx_epoch(epoch, key, flows, lifetime, now) {
-                        Ok(made) => self.command(Command::InstallTx(made)),
-                        Err(error) => return Err(RunError::Worker(error.to_string())),
-                    }
+                Action::Say(message) => self.parts.link.say(&message),
+                Action::SayOffer(record) => self.parts.link.say_record(&record),
+                Action::HangUp => self.parts.link.hang_up(),
+                Action::Fetch(items) => {
+                    let SiteParts { feed, agreement, .. } = &mut self.parts;
+                    feed.fetch(now, items, agreement.keyring());
                 }
-                SenderAction::Probe(epoch) => self.command(Command::Probe(epoch)),
-                SenderAction::Switch(epoch) => self.command(Command::SwitchTx(epoch)),
-                SenderAction::Withdraw => {
+                Action::InstallTx { epoch, key, flows, lifetime } => {
+                    let made = self.parts.tables.tx_epoch(epoch, key, flows, lifetime, now);
+                    let made = made.map_err(|error| RunError::Worker(error.to_string()))?;
+                    self.command(Command::InstallTx(made));
+                }
+                Action::Probe(epoch) => self.command(Command::Probe(epoch)),
+                Action::SwitchTx(epoch) => self.command(Command::SwitchTx(epoch)),
+                Action::WithdrawTx => {
                     warn!("the peer has lost our keys: traffic waits for a new epoch");
                     self.command(Command::WithdrawTx);
                 }
+                Action::InstallRx { epoch, lane, key } => {
+                    let made = self.parts.tables.rx_epoch(epoch, lane, key);
+                    let made = made.map_err(|error| RunError::Worker(error.to_string()))?;
+                    self.command(Command::InstallRx(made));
+                }
+                Action::RetireRx(epoch) => self.command(Command::RetireRx(epoch)),
             }
         }
         Ok(())
-    }
-
-    fn receive(&mut self, actions: Vec<ReceiverAction>) {
-        for action in actions {
-            match action {
-                ReceiverAction::Say(message) => self.parts.link.say(&message),
-                ReceiverAction::Install { epoch, lane, key } => {
-                    let made = self.parts.tables.rx_epoch(epoch, lane, key);
-                    self.command(Command::InstallRx(made));
-                }
-                ReceiverAction::Retire(epoch) => self.command(Command::RetireRx(epoch)),
-            }
-        }
     }
 
     fn command(&self, command: Command) {

@@ -48,14 +48,25 @@ impl Tables {
     ) -> Result<Box<TxEpoch>, KeyError> {
         let table = self.tx.pop().unwrap_or_else(|| TxTable::new(self.capacity));
         let limits = FlowLimits::default();
-        let terms = TxTerms { lane: super::site::LANE, flows, expires: now + lifetime, limits, log: self.log.clone() };
+        let terms = TxTerms {
+            lane: super::site::LANE,
+            flows,
+            expires: now + lifetime,
+            limits,
+            log: self.log.clone(),
+        };
         TxEpoch::new(table, epoch, key, terms).map(Box::new)
     }
 
     /// A receiving epoch in free memory.
-    pub(super) fn rx_epoch(&mut self, epoch: Epoch, lane: u8, key: EpochKey) -> Box<RxEpoch> {
+    pub(super) fn rx_epoch(
+        &mut self,
+        epoch: Epoch,
+        lane: u8,
+        key: EpochKey,
+    ) -> Result<Box<RxEpoch>, KeyError> {
         let table = self.rx.pop().unwrap_or_else(|| RxTable::new(self.capacity));
-        Box::new(RxEpoch::new(table, epoch, lane, key, self.log.clone()))
+        RxEpoch::new(table, epoch, lane, key, self.log.clone()).map(Box::new)
     }
 
     /// Wipes a sending epoch.

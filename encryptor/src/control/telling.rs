@@ -10,7 +10,7 @@ use super::site::Site;
 use crate::counters::{Gauge, Tally};
 use crate::drops::DropReason;
 use crate::spi::Epoch;
-use crate::status::{Rows, RxStatus, Status, TxStatus, WorkerCounters};
+use crate::status::{KeyStatus, Rows, RxStatus, Status, TxStatus, WorkerCounters};
 
 /// Writes a status to whoever asked. It fits the socket's buffer; a reader that does not read loses it.
 pub(super) fn write_all(mut stream: UnixStream, text: &[u8]) {
@@ -30,7 +30,7 @@ impl Site {
         };
         let parts = &self.parts;
         Status {
-            link: parts.terms.link.clone(),
+            link: parts.config.link.clone(),
             state,
             pid: std::process::id(),
             uptime_s: now.saturating_duration_since(self.started).as_secs(),
@@ -41,7 +41,7 @@ impl Site {
             flows: tx.flows.max(rx.flows),
             tx,
             rx,
-            keys: parts.keyring.status(),
+            keys: self.key_status(),
             counters: self.worker_counters(),
             xdp: self.program_counters(),
             queues: self.queue_counters(),
@@ -49,15 +49,16 @@ impl Site {
     }
 
     fn tx_status(&self, now: Instant) -> TxStatus {
-        let (state, age) = self.sender.state(now);
-        let (failures, last_failure) = self.sender.failures();
+        let sender = self.parts.agreement.sender();
+        let (state, age) = sender.state(now);
+        let (failures, last_failure) = sender.failures();
         let millis = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         TxStatus {
-            epoch: self.sender.active().map_or(0, Epoch::into),
+            epoch: sender.active().map_or(0, Epoch::into),
             state: state.to_string(),
             age_ms: age.map(millis),
-            stops_in_ms: age.map(|age| millis(self.sender.hard_limit().saturating_sub(age))),
-            switches: self.sender.switches(),
+            stops_in_ms: age.map(|age| millis(sender.hard_limit().saturating_sub(age))),
+            switches: sender.switches(),
             failures,
             last_failure: last_failure.map(str::to_string),
             flows: self.parts.counters.gauge(Gauge::TxFlows),
@@ -65,15 +66,22 @@ impl Site {
     }
 
     fn rx_status(&self) -> RxStatus {
-        let epochs = self.receiver.holds().into_iter().map(Epoch::into).collect();
+        let epochs = self.parts.agreement.receiver().holds().into_iter().map(Epoch::into).collect();
         // Slot 0 is the probe's, not a flow.
         RxStatus { epochs, flows: self.parts.counters.gauge(Gauge::RxFlows).saturating_sub(1) }
+    }
+
+    fn key_status(&self) -> KeyStatus {
+        let counts = self.parts.agreement.keys().counts();
+        let trouble = self.parts.feed.trouble().map(str::to_string);
+        KeyStatus { ready: counts.ready, fetched: counts.fetched, receive: counts.receive, trouble }
     }
 
     fn worker_counters(&self) -> WorkerCounters {
         let counters = &self.parts.counters;
         let tallies = Tally::ALL.iter().map(|&tally| (tally.name().to_string(), counters.tally(tally)));
-        let drops = DropReason::ALL.iter().map(|&reason| (reason.name().to_string(), counters.dropped(reason)));
+        let drops =
+            DropReason::ALL.iter().map(|&reason| (reason.name().to_string(), counters.dropped(reason)));
         WorkerCounters { tallies: tallies.collect(), drops: drops.filter(|(_, count)| *count > 0).collect() }
     }
 

@@ -1,20 +1,69 @@
 //! Epochs: how a direction gets from one key to the next (`docs/protocol.md`, section 4).
 //!
-//! Two state machines without clocks, sockets or threads: each takes `now` and what happened, and returns what to do.
-//! The sender of a direction leads; the receiver agrees or refuses. No message that is lost, late or repeated can make
+//! State machines without clocks, sockets or threads: each takes `now` and what happened, and returns what to do.
+//! [`Agreement`] is a site's whole part; in it, [`Sender`] leads a direction and [`Receiver`] agrees or refuses. No message that is lost, late or repeated can make
 //! the two ends use different keys for one epoch, because every offer derives anew from a fresh nonce and a fresh key.
 
+mod agreement;
+mod keyring;
 mod receiver;
 mod sender;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
-pub use receiver::{Receiver, ReceiverAction};
-pub use sender::{Sender, SenderAction, SenderState};
+use qhaul_keyfeed::KeyId;
+
+pub use agreement::{Agreement, Disagreement};
+pub use keyring::{KeyCounts, Keyring};
+pub use receiver::Receiver;
+pub use sender::{Sender, SenderState};
 
 use crate::keys::{Combine, EpochContext, EpochKey, EpochSecret, Inputs, KeyError, PqSecret, SessionId};
-use crate::link::OfferedKey;
+use crate::link::{Message, OfferedKey};
 use crate::spi::Epoch;
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Action {
+    /// Send a message to the peer.
+    Say(Message),
+    /// Send these bytes of an offer, which the key was derived for.
+    SayOffer(Vec<u8>),
+    /// End the connection to the peer.
+    HangUp,
+    /// Fetch the keys of these places and key_IDs from our key server.
+    Fetch(Vec<(u64, KeyId)>),
+    /// Install an epoch for sending.
+    InstallTx {
+        /// Its number.
+        epoch: Epoch,
+        /// Its key.
+        key: EpochKey,
+        /// Flows that the receiver has room for.
+        flows: u32,
+        /// Age at which it is no longer used, counted from now.
+        lifetime: Duration,
+    },
+    /// Send a probe of the installed epoch.
+    Probe(Epoch),
+    /// Send in the installed epoch.
+    SwitchTx(Epoch),
+    /// Send in no epoch at all: the peer has lost its keys.
+    WithdrawTx,
+    /// Install an epoch for receiving.
+    InstallRx {
+        /// Its number.
+        epoch: Epoch,
+        /// The lane that the sender uses.
+        lane: u8,
+        /// Its key.
+        key: EpochKey,
+    },
+    /// Give up an epoch's receiving keys.
+    RetireRx(Epoch),
+}
 
 /// What both machines of a site know of the link.
 #[derive(Clone, Debug)]
@@ -72,6 +121,7 @@ fn derive(
         receiver: direction.receiver.0,
         epoch,
         key_ids: &key_ids,
+        offer,
     };
     secret.epoch_key(&context)
 }

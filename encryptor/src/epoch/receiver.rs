@@ -4,28 +4,10 @@ use std::time::{Duration, Instant};
 
 use qhaul_keyfeed::ReceivePool;
 
-use super::{Direction, Exporter, STEP_TIMEOUT, Terms, derive};
+use super::{Action, Direction, Exporter, STEP_TIMEOUT, Terms, derive};
 use crate::keys::{EpochKey, SessionId};
 use crate::link::{Hello, Message, OfferedKey};
 use crate::spi::Epoch;
-
-/// What the receiver wants done.
-#[derive(Debug)]
-pub enum ReceiverAction {
-    /// Send a message.
-    Say(Message),
-    /// Install an epoch.
-    Install {
-        /// Its number.
-        epoch: Epoch,
-        /// The lane that the sender uses.
-        lane: u8,
-        /// Its key.
-        key: EpochKey,
-    },
-    /// Give up an epoch's keys.
-    Retire(Epoch),
-}
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
@@ -50,21 +32,24 @@ struct Held {
 pub struct Receiver {
     terms: Terms,
     peer: Option<SessionId>,
+    /// The epoch that the sender said last that it uses.
+    used: Option<Epoch>,
     held: [Option<Held>; Epoch::COUNT],
 }
 
 impl Receiver {
     /// A receiver without epochs.
     pub fn new(terms: Terms) -> Receiver {
-        Receiver { terms, peer: None, held: [None; Epoch::COUNT] }
+        Receiver { terms, peer: None, used: None, held: [None; Epoch::COUNT] }
     }
 
     /// A connection to the peer stands and its terms are ours. What its sender does not use is given up; keys of a
     /// process that is gone at once.
-    pub fn connected(&mut self, now: Instant, hello: &Hello) -> Vec<ReceiverAction> {
+    pub fn connected(&mut self, now: Instant, hello: &Hello) -> Vec<Action> {
         let restarted = self.peer.replace(hello.session) != Some(hello.session);
+        self.used = hello.sends.filter(|_| !restarted);
         if !restarted {
-            self.leave_all_but(hello.sends, now);
+            self.leave_all_but(self.used, now);
         }
         let gone = |held: &Held| restarted || held.stage == Stage::Pending;
         self.retire_where(gone)
@@ -78,16 +63,18 @@ impl Receiver {
         bytes: &[u8],
         pool: &mut ReceivePool,
         exporter: &mut Exporter<'_>,
-    ) -> Vec<ReceiverAction> {
+    ) -> Vec<Action> {
         if self.held[epoch.index()].is_some() {
             return refuse(epoch, "keys of an epoch of this number are still held");
         }
-        // An offer replaces one that was never proved: the sender has given that up.
+        // An offer replaces all that the sender does not use: it offers only when no other agreement is under way, so what
+        // was not proved, or was proved too late for it, was given up.
+        self.leave_all_but(self.used, now);
         let mut actions = self.retire_where(|held| held.stage == Stage::Pending);
         match self.derive(epoch, key.as_ref(), bytes, pool, exporter) {
             Ok(key) => {
                 self.held[epoch.index()] = Some(Held { stage: Stage::Pending, since: now });
-                actions.push(ReceiverAction::Install { epoch, lane, key });
+                actions.push(Action::InstallRx { epoch, lane, key });
             }
             Err(reason) => actions.extend(refuse(epoch, &reason)),
         }
@@ -95,19 +82,19 @@ impl Receiver {
     }
 
     /// The worker can open the epoch's packets.
-    pub fn installed(&mut self, epoch: Epoch) -> Vec<ReceiverAction> {
+    pub fn installed(&mut self, epoch: Epoch) -> Vec<Action> {
         match self.held[epoch.index()] {
-            Some(Held { stage: Stage::Pending, .. }) => vec![ReceiverAction::Say(Message::Ready { epoch })],
+            Some(Held { stage: Stage::Pending, .. }) => vec![Action::Say(Message::Ready { epoch })],
             _ => Vec::new(),
         }
     }
 
     /// A probe proved genuine.
-    pub fn probed(&mut self, epoch: Epoch) -> Vec<ReceiverAction> {
+    pub fn probed(&mut self, epoch: Epoch) -> Vec<Action> {
         match &mut self.held[epoch.index()] {
             Some(held) if held.stage == Stage::Pending => {
                 held.stage = Stage::Active;
-                vec![ReceiverAction::Say(Message::Active { epoch })]
+                vec![Action::Say(Message::Active { epoch })]
             }
             _ => Vec::new(),
         }
@@ -115,7 +102,8 @@ impl Receiver {
 
     /// The sender uses this epoch and no other.
     pub fn switched(&mut self, now: Instant, epoch: Epoch) {
-        self.leave_all_but(Some(epoch), now);
+        self.used = Some(epoch);
+        self.leave_all_but(self.used, now);
     }
 
     /// The worker has given up the epoch's keys.
@@ -124,7 +112,7 @@ impl Receiver {
     }
 
     /// Lets time pass. Keys that their sender can no longer use go, whatever became of the channel.
-    pub fn tick(&mut self, now: Instant) -> Vec<ReceiverAction> {
+    pub fn tick(&mut self, now: Instant) -> Vec<Action> {
         let longest = self.longest();
         self.retire_where(|held| match held.stage {
             Stage::Leaving(moment) => now >= moment,
@@ -190,14 +178,14 @@ impl Receiver {
         }
     }
 
-    fn retire_where(&mut self, gone: impl Fn(&Held) -> bool) -> Vec<ReceiverAction> {
+    fn retire_where(&mut self, gone: impl Fn(&Held) -> bool) -> Vec<Action> {
         let going = self.each(|held| held.stage != Stage::Gone && gone(held));
         for epoch in &going {
             if let Some(held) = &mut self.held[epoch.index()] {
                 held.stage = Stage::Gone;
             }
         }
-        going.into_iter().map(ReceiverAction::Retire).collect()
+        going.into_iter().map(Action::RetireRx).collect()
     }
 
     fn each(&self, wanted: impl Fn(&Held) -> bool) -> Vec<Epoch> {
@@ -206,6 +194,6 @@ impl Receiver {
     }
 }
 
-fn refuse(epoch: Epoch, reason: &str) -> Vec<ReceiverAction> {
-    vec![ReceiverAction::Say(Message::Refuse { epoch, reason: reason.to_string() })]
+fn refuse(epoch: Epoch, reason: &str) -> Vec<Action> {
+    vec![Action::Say(Message::Refuse { epoch, reason: reason.to_string() })]
 }

@@ -5,50 +5,36 @@ use std::time::{Duration, Instant};
 
 use qhaul_keyfeed::SendPool;
 
-use super::{Direction, Exporter, STEP_TIMEOUT, Terms, derive};
+use super::{Action, Direction, Exporter, STEP_TIMEOUT, Terms, derive};
 use crate::keys::{EpochKey, SessionId};
 use crate::link::{Hello, Message, OfferedKey, encode};
 use crate::spi::Epoch;
 
+/// An epoch is used for this long at the least.
+const EARLIEST: Duration = Duration::from_secs(1);
 /// A probe is repeated this often until it is answered: one of them may be lost on the way.
 const PROBE_INTERVAL: Duration = Duration::from_millis(50);
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const LAST_BACKOFF: Duration = Duration::from_secs(2);
 
-/// What the sender wants done.
-#[derive(Debug)]
-pub enum SenderAction {
-    /// Send a message.
-    Say(Message),
-    /// Send these bytes of an offer, which the key was derived for.
-    SayOffer(Vec<u8>),
-    /// Install an epoch for probing.
-    Install {
-        /// Its number.
-        epoch: Epoch,
-        /// Its key.
-        key: EpochKey,
-        /// Flows that the receiver has room for.
-        flows: u32,
-        /// Age at which it is no longer used, counted from now.
-        lifetime: Duration,
-    },
-    /// Send a probe of the installed epoch.
-    Probe(Epoch),
-    /// Use the installed epoch.
-    Switch(Epoch),
-    /// Use no epoch at all: the peer has lost its keys.
-    Withdraw,
-}
-
 /// How far the agreement on the next epoch is.
 #[derive(Debug)]
 enum Attempt {
     None,
-    Offered { epoch: Epoch, key: Box<EpochKey>, deadline: Instant },
-    Probing { epoch: Epoch, deadline: Instant, next_probe: Instant },
+    Offered {
+        epoch: Epoch,
+        key: Box<EpochKey>,
+        deadline: Instant,
+    },
+    Probing {
+        epoch: Epoch,
+        deadline: Instant,
+        next_probe: Instant,
+    },
     /// The worker has been told, which cannot be taken back: this outlives the connection.
-    Switching { epoch: Epoch },
+    Switching {
+        epoch: Epoch,
+    },
 }
 
 /// What the receiver at the other end said of itself.
@@ -93,7 +79,11 @@ pub struct Sender {
     active: Option<(Epoch, Instant)>,
     attempt: Attempt,
     next_number: Epoch,
+    /// When the next offer is due: a period after the one before, so that agreeing takes no time off the rate.
+    due: Option<Instant>,
     not_before: Option<Instant>,
+    /// An agreement was cut off since the last tick.
+    interrupted: bool,
     backoff: Duration,
     wish: bool,
     /// Of the epoch that was installed last: the shorter of both ends'.
@@ -115,7 +105,9 @@ impl Sender {
             active: None,
             attempt: Attempt::None,
             next_number: Epoch::FIRST,
+            due: None,
             not_before: None,
+            interrupted: false,
             backoff: FIRST_BACKOFF,
             wish: false,
             switches: 0,
@@ -125,33 +117,24 @@ impl Sender {
     }
 
     /// A connection to the peer stands and its terms are ours.
-    pub fn connected(&mut self, hello: &Hello) -> Vec<SenderAction> {
+    pub fn connected(&mut self, hello: &Hello) -> Vec<Action> {
         let restarted = self.last_session.replace(hello.session).is_some_and(|last| last != hello.session);
         let hard_limit = self.terms.hard_limit.min(Duration::from_millis(hello.hard_limit_ms));
         self.peer = Some(PeerTerms { session: hello.session, flows: hello.flows, hard_limit });
-        (self.not_before, self.backoff) = (None, FIRST_BACKOFF);
-        let switching = match self.attempt {
-            Attempt::Switching { epoch } => Some(epoch),
-            _ => None,
-        };
-        let used = switching.or(self.active());
-        if used.is_some_and(|epoch| restarted || !hello.holds.contains(&epoch)) {
+        if self.committed().is_some_and(|epoch| restarted || !hello.holds.contains(&epoch)) {
             self.active = None;
             self.attempt = Attempt::None;
-            return vec![SenderAction::Withdraw];
+            self.due = None;
+            return vec![Action::WithdrawTx];
         }
-        if switching.is_none() {
-            self.attempt = Attempt::None;
-        }
+        self.give_up_attempt();
         Vec::new()
     }
 
     /// The connection is gone. What is in use stays in use until its hard limit.
     pub fn disconnected(&mut self) {
         self.peer = None;
-        if !matches!(self.attempt, Attempt::Switching { .. }) {
-            self.attempt = Attempt::None;
-        }
+        self.give_up_attempt();
     }
 
     /// A soft limit asks for the next epoch.
@@ -160,7 +143,10 @@ impl Sender {
     }
 
     /// Lets time pass.
-    pub fn tick(&mut self, now: Instant, pool: &mut SendPool, exporter: &mut Exporter<'_>) -> Vec<SenderAction> {
+    pub fn tick(&mut self, now: Instant, pool: &mut SendPool, exporter: &mut Exporter<'_>) -> Vec<Action> {
+        if std::mem::take(&mut self.interrupted) {
+            self.pause(now);
+        }
         let due = self.is_due(now);
         match &mut self.attempt {
             Attempt::Offered { epoch, deadline, .. } if now >= *deadline => {
@@ -168,12 +154,13 @@ impl Sender {
                 self.fail(now, reason);
             }
             Attempt::Probing { epoch, deadline, .. } if now >= *deadline => {
-                let reason = format!("no probe of epoch {epoch} came through: the keys differ or the path is broken");
+                let reason =
+                    format!("no probe of epoch {epoch} came through: the keys differ or the path is broken");
                 self.fail(now, reason);
             }
             Attempt::Probing { epoch, next_probe, .. } if now >= *next_probe => {
                 *next_probe = now + PROBE_INTERVAL;
-                return vec![SenderAction::Probe(*epoch)];
+                return vec![Action::Probe(*epoch)];
             }
             Attempt::None if due => return self.offer(now, pool, exporter),
             _ => {}
@@ -182,14 +169,15 @@ impl Sender {
     }
 
     /// The receiver can open the epoch's packets.
-    pub fn ready(&mut self, now: Instant, ready: Epoch) -> Vec<SenderAction> {
+    pub fn ready(&mut self, now: Instant, ready: Epoch) -> Vec<Action> {
         match std::mem::replace(&mut self.attempt, Attempt::None) {
             Attempt::Offered { epoch, key, .. } if epoch == ready => {
                 let next_probe = now + PROBE_INTERVAL;
                 self.attempt = Attempt::Probing { epoch, deadline: now + STEP_TIMEOUT, next_probe };
-                let (flows, lifetime) = self.peer.map_or((0, Duration::ZERO), |peer| (peer.flows, peer.hard_limit));
+                let (flows, lifetime) =
+                    self.peer.map_or((0, Duration::ZERO), |peer| (peer.flows, peer.hard_limit));
                 self.hard_limit = lifetime;
-                vec![SenderAction::Install { epoch, key: *key, flows, lifetime }, SenderAction::Probe(epoch)]
+                vec![Action::InstallTx { epoch, key: *key, flows, lifetime }, Action::Probe(epoch)]
             }
             other => {
                 self.attempt = other;
@@ -208,18 +196,18 @@ impl Sender {
     }
 
     /// A probe of the epoch came through.
-    pub fn answered(&mut self, answered: Epoch) -> Vec<SenderAction> {
+    pub fn answered(&mut self, answered: Epoch) -> Vec<Action> {
         match &self.attempt {
             Attempt::Probing { epoch, .. } if *epoch == answered => {
                 self.attempt = Attempt::Switching { epoch: answered };
-                vec![SenderAction::Switch(answered)]
+                vec![Action::SwitchTx(answered)]
             }
             _ => Vec::new(),
         }
     }
 
     /// The worker uses the epoch now.
-    pub fn switched(&mut self, now: Instant, switched: Epoch) -> Vec<SenderAction> {
+    pub fn switched(&mut self, now: Instant, switched: Epoch) -> Vec<Action> {
         if !matches!(&self.attempt, Attempt::Switching { epoch } if *epoch == switched) {
             // It was withdrawn meanwhile.
             return Vec::new();
@@ -229,7 +217,7 @@ impl Sender {
         self.active = Some((switched, now));
         self.switches += 1;
         self.wish = false;
-        vec![SenderAction::Say(Message::Switched { epoch: switched })]
+        vec![Action::Say(Message::Switched { epoch: switched })]
     }
 
     /// When [`Sender::tick`] has something to do at the latest.
@@ -239,16 +227,27 @@ impl Sender {
             Attempt::Switching { .. } => None,
             Attempt::Probing { next_probe, deadline, .. } => Some(*next_probe.min(deadline)),
             Attempt::None if self.peer.is_none() => None,
-            Attempt::None => {
-                let due = self.active.filter(|_| !self.wish).map(|(_, since)| since + self.terms.rotate);
-                due.max(self.not_before)
-            }
+            Attempt::None => self.replace_at().max(self.not_before),
         }
     }
 
     /// The epoch in use.
     pub fn active(&self) -> Option<Epoch> {
         self.active.map(|(epoch, _)| epoch)
+    }
+
+    /// The epoch in use, or the one that the worker was told to use, which cannot be taken back: for `hello`.
+    pub fn committed(&self) -> Option<Epoch> {
+        match self.attempt {
+            Attempt::Switching { epoch } => Some(epoch),
+            _ => self.active(),
+        }
+    }
+
+    /// The receiver's process that was last linked with.
+    #[cfg(test)]
+    pub(super) fn last_session(&self) -> Option<SessionId> {
+        self.last_session
     }
 
     /// Where the direction stands, and how long ago it last switched.
@@ -280,14 +279,24 @@ impl Sender {
 
     fn is_due(&self, now: Instant) -> bool {
         let rested = self.not_before.is_none_or(|moment| now >= moment);
-        let old = self.active.is_none_or(|(_, since)| now >= since + self.terms.rotate);
-        self.peer.is_some() && rested && (old || self.wish)
+        self.peer.is_some() && rested && self.replace_at().is_none_or(|moment| now >= moment)
     }
 
-    fn offer(&mut self, now: Instant, pool: &mut SendPool, exporter: &mut Exporter<'_>) -> Vec<SenderAction> {
+    /// When the epoch in use is to be replaced; none: at once. A wish is granted, but not so fast that keys run out or
+    /// numbers come round while the receiver still holds them.
+    fn replace_at(&self) -> Option<Instant> {
+        let (_, since) = self.active?;
+        let wished = since + self.terms.grace.max(EARLIEST);
+        self.due.map(|due| if self.wish { due.min(wished) } else { due })
+    }
+
+    fn offer(&mut self, now: Instant, pool: &mut SendPool, exporter: &mut Exporter<'_>) -> Vec<Action> {
         let Some(peer) = self.peer else { return Vec::new() };
         let taken = if self.terms.combine.needs_qkd() {
-            let Some((place, key)) = pool.take() else { return Vec::new() };
+            let Some((place, key)) = pool.take() else {
+                self.not_before = Some(now + FIRST_BACKOFF);
+                return Vec::new();
+            };
             Some((OfferedKey { place, key_id: key.id.clone() }, key))
         } else {
             None
@@ -302,14 +311,17 @@ impl Sender {
         let nonce = SessionId(nonce).to_string();
         let key = taken.as_ref().map(|(offered, _)| offered.clone());
         let record = encode(&Message::Offer { epoch, key, nonce, lane: self.lane });
-        let direction =
-            Direction { sender: (&self.terms.sae, self.terms.session), receiver: (&self.terms.peer_sae, peer.session) };
+        let direction = Direction {
+            sender: (&self.terms.sae, self.terms.session),
+            receiver: (&self.terms.peer_sae, peer.session),
+        };
         let qkd = taken.as_ref().map(|(offered, key)| (offered, key.key.as_bytes()));
         match derive(&self.terms, &direction, epoch, qkd, &record[4..], exporter) {
             Ok(key) => {
                 let deadline = now + STEP_TIMEOUT;
+                self.due = Some(now + self.terms.rotate);
                 self.attempt = Attempt::Offered { epoch, key: Box::new(key), deadline };
-                vec![SenderAction::SayOffer(record)]
+                vec![Action::SayOffer(record)]
             }
             Err(error) => {
                 self.fail(now, error.to_string());
@@ -318,11 +330,26 @@ impl Sender {
         }
     }
 
+    /// An agreement that the connection was lost under is made anew after a pause, since each one costs a key and whoever
+    /// owns the wire can break connections at will. A switch cannot be taken back.
+    fn give_up_attempt(&mut self) {
+        if matches!(self.attempt, Attempt::Offered { .. } | Attempt::Probing { .. }) {
+            self.attempt = Attempt::None;
+            self.due = None;
+            self.interrupted = true;
+        }
+    }
+
+    fn pause(&mut self, now: Instant) {
+        self.not_before = Some(now + self.backoff);
+        self.backoff = (self.backoff * 2).min(LAST_BACKOFF);
+    }
+
     /// Tries again after a pause, with a fresh key and the next number.
     fn fail(&mut self, now: Instant, reason: String) {
         self.attempt = Attempt::None;
-        self.not_before = Some(now + self.backoff);
-        self.backoff = (self.backoff * 2).min(LAST_BACKOFF);
+        self.due = None;
+        self.pause(now);
         self.failures += 1;
         self.last_failure = Some(reason);
     }

@@ -57,7 +57,13 @@ mod tests {
     #[test]
     fn each_limit_asks_first_and_refuses_later() {
         let limits = FlowLimits { soft_packets: 2, hard_packets: 3, soft_bytes: 20, hard_bytes: 30 };
-        assert_eq!([(2, 20), (3, 20), (4, 20)].map(|(p, b)| limits.judge(p, b)), [Use::Fine, Use::Soft, Use::Exhausted]);
-        assert_eq!([(1, 21), (1, 30), (1, 31)].map(|(p, b)| limits.judge(p, b)), [Use::Soft, Use::Soft, Use::Exhausted]);
+        assert_eq!(
+            [(2, 20), (3, 20), (4, 20)].map(|(p, b)| limits.judge(p, b)),
+            [Use::Fine, Use::Soft, Use::Exhausted]
+        );
+        assert_eq!(
+            [(1, 21), (1, 30), (1, 31)].map(|(p, b)| limits.judge(p, b)),
+            [Use::Soft, Use::Soft, Use::Exhausted]
+        );
     }
 }

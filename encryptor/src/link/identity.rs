@@ -11,7 +11,7 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, version::TLS13};
 
 /// ALPN of the channel, so that no other TLS service is taken for it.
-const ALPN: &[u8] = b"qhaul/1";
+pub(super) const ALPN: &[u8] = b"qhaul/1";
 
 /// What is wrong with the channel's certificates, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +27,9 @@ pub enum IdentityError {
         cause: String,
     },
     /// Our certificate would not be accepted by a peer that trusts the same CA.
-    #[error("channel.cert = {path:?} does not prove \"{name}\" under channel.ca: {cause}; make a new one or fix channel.ca")]
+    #[error(
+        "channel.cert = {path:?} does not prove \"{name}\" under channel.ca: {cause}; make a new one or fix channel.ca"
+    )]
     Own {
         /// The certificate.
         path: PathBuf,
@@ -37,7 +39,9 @@ pub enum IdentityError {
         cause: String,
     },
     /// A name that no certificate can carry.
-    #[error("\"{0}\" cannot stand in a certificate as a DNS name: set channel.peer_name or site.sae to one that can")]
+    #[error(
+        "\"{0}\" cannot stand in a certificate as a DNS name: set channel.peer_name or site.sae to one that can"
+    )]
     Name(String),
     /// The TLS library refused.
     #[error("channel.cert and channel.key: {0}; the key must be the certificate's own")]
@@ -97,7 +101,9 @@ impl ChannelIdentity {
         client.alpn_protocols = vec![ALPN.to_vec()];
         let mut server = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&TLS13])
-            .and_then(|builder| builder.with_client_cert_verifier(client_verifier).with_single_cert(chain, key))
+            .and_then(|builder| {
+                builder.with_client_cert_verifier(client_verifier).with_single_cert(chain, key)
+            })
             .map_err(IdentityError::Tls)?;
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
@@ -113,9 +119,9 @@ impl ChannelIdentity {
     /// Whether a certificate, already chained to the CA, is the peer's.
     pub(super) fn admit(&self, certificate: &CertificateDer<'_>) -> Result<(), String> {
         let entity = webpki::EndEntityCert::try_from(certificate).map_err(|error| error.to_string())?;
-        entity
-            .verify_is_valid_for_subject_name(&self.peer_name)
-            .map_err(|_| format!("its certificate does not prove the name \"{}\"", self.peer_name.to_str()))?;
+        entity.verify_is_valid_for_subject_name(&self.peer_name).map_err(|_| {
+            format!("its certificate does not prove the name \"{}\"", self.peer_name.to_str())
+        })?;
         let fingerprint = digest::digest(&digest::SHA256, certificate);
         match &self.peer_fingerprint {
             Some(pinned) if pinned[..] != *fingerprint.as_ref() => {
@@ -158,7 +164,8 @@ fn check_own(
     chain: &[CertificateDer<'static>],
     provider: &Arc<CryptoProvider>,
 ) -> Result<(), IdentityError> {
-    let own = |cause: String| IdentityError::Own { path: files.cert.clone(), name: files.name.clone(), cause };
+    let own =
+        |cause: String| IdentityError::Own { path: files.cert.clone(), name: files.name.clone(), cause };
     let name = server_name(&files.name)?;
     let verifier = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider.clone())
         .build()

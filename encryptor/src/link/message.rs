@@ -133,12 +133,19 @@ impl Hello {
         let (theirs_combine, ours_combine) = (self.combine.to_string(), ours.combine.to_string());
         differs("protocol version", &theirs_version, &ours_version, "run the same release at both sites")
             .or_else(|| differs("link name", &self.link, &ours.link, "set the same `link` at both sites"))
-            .or_else(|| differs("SAE ID", &self.sae, &ours.peer_sae, "set `site.peer_sae` to the peer's `site.sae`"))
+            .or_else(|| {
+                differs("SAE ID", &self.sae, &ours.peer_sae, "set `site.peer_sae` to the peer's `site.sae`")
+            })
             .or_else(|| {
                 differs("peer_sae", &self.peer_sae, &ours.sae, "set its `site.peer_sae` to our `site.sae`")
             })
             .or_else(|| {
-                differs("key policy", &theirs_combine, &ours_combine, "set the same `keys.combine` at both sites")
+                differs(
+                    "key policy",
+                    &theirs_combine,
+                    &ours_combine,
+                    "set the same `keys.combine` at both sites",
+                )
             })
             .or_else(|| {
                 differs("key source", &self.key_source, &ours.key_source, "use the same kind of key source")

@@ -6,7 +6,7 @@ mod codec;
 mod identity;
 mod message;
 
-pub use channel::{Channel, ChannelError, ChannelEvent};
+pub use channel::{Channel, ChannelError, ChannelEvent, SESSION_LIFETIME};
 pub use codec::{Decoder, MAX_MESSAGE, encode};
 pub use identity::{ChannelIdentity, IdentityError, IdentityFiles};
 pub use message::{Hello, Message, MissingKey, OfferedKey, PROTOCOL_VERSION};

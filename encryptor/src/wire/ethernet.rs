@@ -50,7 +50,8 @@ impl FromStr for MacAddr {
         let mut parts = text.split(':');
         for byte in &mut bytes {
             let part = parts.next().unwrap_or_default();
-            *byte = u8::from_str_radix(part, 16).map_err(|_| format!("'{text}' is not a hardware address"))?;
+            *byte =
+                u8::from_str_radix(part, 16).map_err(|_| format!("'{text}' is not a hardware address"))?;
         }
         match parts.next() {
             None => Ok(MacAddr(bytes)),

@@ -75,7 +75,15 @@ impl OuterTemplate {
     /// Writes the header of one packet. `behind` is the length of ciphertext and ICV in bytes; `dscp` stands in the
     /// upper six bits of `class`, and ECN is left Not-ECT, so that no mark can be lost at the far end (RFC 6040
     /// section 4.1, compatibility mode).
-    pub fn write(&self, out: &mut [u8; OUTER_LEN], to: MacAddr, class: u8, behind: u16, spi: Spi, sequence: u64) {
+    pub fn write(
+        &self,
+        out: &mut [u8; OUTER_LEN],
+        to: MacAddr,
+        class: u8,
+        behind: u16,
+        spi: Spi,
+        sequence: u64,
+    ) {
         let udp_len = behind + (UDP_HLEN + ESP_HLEN + IV_LEN) as u16;
         let ip_len = udp_len + IPV4_HLEN as u16;
         let class = class & 0xfc;
@@ -130,7 +138,11 @@ pub enum OuterError {
 pub fn parse_outer(frame: &[u8], udp_port: u16) -> Result<EspHeader, OuterError> {
     let head: &[u8; OUTER_LEN] = frame.first_chunk().ok_or(OuterError::Truncated)?;
     let field = |at: usize| be16(head, at).ok_or(OuterError::Truncated);
-    if field(12)? != EtherType::IPV4.0 || head[14] != 0x45 || head[23] != IPPROTO_UDP || field(36)? != udp_port {
+    if field(12)? != EtherType::IPV4.0
+        || head[14] != 0x45
+        || head[23] != IPPROTO_UDP
+        || field(36)? != udp_port
+    {
         return Err(OuterError::Malformed);
     }
     let (ip_len, udp_len) = (usize::from(field(16)?), usize::from(field(38)?));

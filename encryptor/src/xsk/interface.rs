@@ -35,6 +35,69 @@ impl Interface {
     }
 }
 
+/// Has the device strip VLAN tags from what it receives, or leave them; gives what it did before. A tag that is stripped is
+/// invisible to XDP (kernel: Documentation/networking/xdp-rx-metadata.rst), so that a frame would lose its VLAN.
+pub fn set_vlan_stripping(name: &str, strip: bool) -> Result<bool, Error> {
+    let failed = |source: io::Error| Error::from_kernel(name, 0, "switch rxvlan off (ethtool -K)", source);
+    let mut query = Query::new(name).map_err(failed)?;
+    let flags = query.ethtool(ETHTOOL_GFLAGS, 0).map_err(failed)?;
+    let before = flags & ETH_FLAG_RXVLAN != 0;
+    if before != strip {
+        query.ethtool(ETHTOOL_SFLAGS, flags ^ ETH_FLAG_RXVLAN).map_err(failed)?;
+    }
+    Ok(before)
+}
+
+/// Keeps an interface promiscuous for as long as it lives: a bump in the wire takes frames for every address.
+#[derive(Debug)]
+pub struct Promiscuous {
+    _socket: OwnedFd,
+}
+
+impl Promiscuous {
+    /// Asks for it by a packet socket that receives nothing (protocol 0; packet(7)).
+    pub fn new(interface: &Interface) -> Result<Self, Error> {
+        let failed =
+            |source: io::Error| Error::from_kernel(&interface.name, 0, "make it promiscuous", source);
+        // SAFETY: the call takes no pointers.
+        let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
+        if fd < 0 {
+            return Err(failed(io::Error::last_os_error()));
+        }
+        // SAFETY: the kernel has just given out this descriptor; nothing else owns it.
+        let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+        let request = libc::packet_mreq {
+            mr_ifindex: interface.index.cast_signed(),
+            mr_type: libc::PACKET_MR_PROMISC as libc::c_ushort,
+            mr_alen: 0,
+            mr_address: [0; 8],
+        };
+        let len = size_of_val(&request) as libc::socklen_t;
+        // SAFETY: the pointer is to a packet_mreq of `len` bytes, which the kernel only reads, during the call.
+        let result = unsafe {
+            libc::setsockopt(
+                fd,
+                libc::SOL_PACKET,
+                libc::PACKET_ADD_MEMBERSHIP,
+                (&raw const request).cast(),
+                len,
+            )
+        };
+        if result < 0 { Err(failed(io::Error::last_os_error())) } else { Ok(Self { _socket: socket }) }
+    }
+}
+
+/// `struct ethtool_value` of `linux/ethtool.h`.
+#[repr(C)]
+struct Value {
+    command: u32,
+    data: u32,
+}
+
+const ETHTOOL_GFLAGS: u32 = 0x25;
+const ETHTOOL_SFLAGS: u32 = 0x26;
+const ETH_FLAG_RXVLAN: u32 = 1 << 8;
+
 /// `struct ethtool_channels` of `linux/ethtool.h`.
 #[repr(C)]
 #[derive(Default)]
@@ -108,10 +171,18 @@ impl Query {
         Ok(channels.combined + channels.rx.min(channels.tx))
     }
 
+    fn ethtool(&mut self, command: u32, data: u32) -> io::Result<u32> {
+        let mut value = Value { command, data };
+        self.request.ifr_ifru = libc::__c_anonymous_ifr_ifru { ifru_data: (&raw mut value).cast() };
+        let asked = self.ask(libc::SIOCETHTOOL);
+        self.request.ifr_ifru = libc::__c_anonymous_ifr_ifru { ifru_data: ptr::null_mut() };
+        asked.map(|()| value.data)
+    }
+
     fn ask(&mut self, request: libc::c_ulong) -> io::Result<()> {
         let fd = self.socket.as_raw_fd();
-        // SAFETY: all requests here read and write one ifreq; for SIOCETHTOOL its ifru_data is set by `channels` to a whole
-        // ethtool_channels, and its command makes the kernel write no more than that.
+        // SAFETY: all requests here read and write one ifreq; for SIOCETHTOOL its ifru_data is set by `channels` and `ethtool` to
+        // the whole struct of their command, and the kernel writes no more than that.
         let result = unsafe { libc::ioctl(fd, request as _, &raw mut self.request) };
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }

@@ -39,7 +39,7 @@ mod tests;
 
 pub use error::Error;
 pub use frame::{Frame, HEADROOM};
-pub use interface::Interface;
+pub use interface::{Interface, Promiscuous, set_vlan_stripping};
 pub use open::{BindMode, PortConfig};
 pub use port::{LiveMode, Port};
 pub use rings::Outstanding;
