@@ -6,6 +6,7 @@ use nix::unistd::geteuid;
 
 use crate::config::Config;
 use crate::datapath::{cipher_mtu_needed, has_address};
+use crate::keys::Psk;
 use crate::link::ChannelIdentity;
 use crate::xsk::Interface;
 
@@ -172,6 +173,12 @@ fn core(config: &Config, findings: &mut Findings) {
 }
 
 fn certificates(config: &Config, findings: &mut Findings) {
+    if let Some(path) = &config.psk {
+        match Psk::load(path) {
+            Ok(_) => findings.add(Grade::Fine, "pre-shared key: 32 bytes, private".into()),
+            Err(line) => findings.add(Grade::Fault, line),
+        }
+    }
     match ChannelIdentity::load(&config.channel) {
         Ok(_) => findings.add(Grade::Fine, "channel: certificate, key and CA fit".into()),
         Err(error) => findings.add(Grade::Fault, error.to_string()),

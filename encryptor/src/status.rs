@@ -86,6 +86,8 @@ pub struct KeyStatus {
     pub fetched: usize,
     /// Keys held for the receiving direction.
     pub receive: usize,
+    /// "filling", "plenty", "low", "critical" or "empty".
+    pub supply: String,
     /// What ails the key server, if anything.
     pub trouble: Option<String>,
 }
@@ -133,8 +135,8 @@ impl Status {
         if let Some(failure) = &self.tx.last_failure {
             line("", format!("last failure: {failure}"));
         }
-        let KeyStatus { ready, fetched, receive, trouble } = &self.keys;
-        line("keys", format!("{ready} ready of {fetched} fetched to send, {receive} to receive"));
+        let KeyStatus { ready, fetched, receive, supply, trouble } = &self.keys;
+        line("keys", format!("{supply}: {ready} ready of {fetched} fetched to send, {receive} to receive"));
         if let Some(trouble) = trouble {
             line("", trouble.clone());
         }

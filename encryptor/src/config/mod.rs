@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use qhaul_keyfeed::SaeId;
 
+use crate::flows::FlowLimits;
 use crate::keys::Combine;
 use crate::link::IdentityFiles;
 use crate::xsk::BindMode;
@@ -102,8 +103,12 @@ pub struct Config {
     pub kme: Option<Kme>,
     /// What epoch secrets are made of.
     pub combine: Combine,
+    /// The pre-shared key's file, if `combine` needs one.
+    pub psk: Option<PathBuf>,
     /// Age at which an epoch is replaced.
     pub rotate: Duration,
+    /// Soft and hard limits of a flow's key.
+    pub limits: FlowLimits,
     /// How long the receiver keeps an epoch that was left.
     pub grace: Duration,
     /// Age at which an epoch is no longer used.

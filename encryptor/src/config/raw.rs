@@ -8,6 +8,7 @@ use qhaul_keyfeed::SaeId;
 use serde::{Deserialize, Deserializer, de::Error};
 
 use super::{Config, Kme, Mode, Polling};
+use crate::flows::FlowLimits;
 use crate::keys::Combine;
 use crate::link::IdentityFiles;
 use crate::spi::MAX_SLOTS;
@@ -84,6 +85,9 @@ struct RawKme {
 #[serde(deny_unknown_fields, default)]
 struct Keys {
     combine: Combine,
+    psk: Option<PathBuf>,
+    rotate_packets: u64,
+    rotate_gib: u64,
     #[serde(deserialize_with = "duration")]
     rotate: Duration,
     #[serde(deserialize_with = "duration")]
@@ -96,7 +100,10 @@ struct Keys {
 impl Default for Keys {
     fn default() -> Self {
         Keys {
-            combine: Combine::QkdPqc,
+            combine: Combine::QKD_PQC,
+            psk: None,
+            rotate_packets: FlowLimits::default().soft_packets,
+            rotate_gib: FlowLimits::default().soft_bytes >> 30,
             rotate: Duration::from_secs(60),
             grace: Duration::from_secs(1),
             hard_limit: None,
@@ -177,7 +184,13 @@ impl Raw {
             channel_port: self.channel.port,
             kme: kme(self.kme, self.keys.combine, folder)?,
             combine: self.keys.combine,
+            psk: psk(self.keys.psk, self.keys.combine, folder)?,
             rotate: self.keys.rotate,
+            limits: FlowLimits {
+                soft_packets: self.keys.rotate_packets,
+                soft_bytes: self.keys.rotate_gib << 30,
+                ..FlowLimits::default()
+            },
             grace: self.keys.grace,
             hard_limit: self.keys.hard_limit.unwrap_or(default_hard_limit),
             pool: self.keys.pool,
@@ -214,8 +227,13 @@ impl Raw {
 
     fn check_times(&self) -> Result<(), String> {
         let keys = &self.keys;
-        let fast = keys.rotate >= Duration::from_secs(1);
-        demand(fast, "keys.rotate is shorter than \"1s\", the shortest rotation")?;
+        let fast = keys.rotate >= Duration::from_millis(100);
+        demand(fast, "keys.rotate is shorter than \"100ms\", the shortest rotation")?;
+        let most = FlowLimits::default();
+        let packets = (1..=most.soft_packets).contains(&keys.rotate_packets);
+        demand(packets, &format!("keys.rotate_packets is within 1 to {}", most.soft_packets))?;
+        let bytes = (1..=most.soft_bytes >> 30).contains(&keys.rotate_gib);
+        demand(bytes, &format!("keys.rotate_gib is within 1 to {}", most.soft_bytes >> 30))?;
         let slow = keys.rotate <= Duration::from_secs(24 * 3600);
         demand(
             slow,
@@ -279,12 +297,25 @@ fn parse_fingerprint(text: &str) -> Result<[u8; 32], String> {
     Ok(bytes)
 }
 
+fn psk(path: Option<PathBuf>, combine: Combine, folder: &Path) -> Result<Option<PathBuf>, String> {
+    match (path, combine.needs_psk()) {
+        (None, true) => {
+            Err(format!("keys.combine = \"{combine}\" needs a pre-shared key: set keys.psk to its file"))
+        }
+        (Some(_), false) => Err(format!("keys.psk is set, but keys.combine = \"{combine}\" does not use it")),
+        (path, _) => Ok(path.map(|path| folder.join(path))),
+    }
+}
+
 fn kme(raw: Option<RawKme>, combine: Combine, folder: &Path) -> Result<Option<Kme>, String> {
     let Some(raw) = raw else {
         let reason = format!("keys.combine = \"{combine}\" needs keys of a key server: add a [kme] section");
         return if combine.needs_qkd() { Err(reason) } else { Ok(None) };
     };
-    demand(combine.needs_qkd(), "keys.combine = \"pqc\" uses no key server: remove the [kme] section")?;
+    demand(
+        combine.needs_qkd(),
+        &format!("keys.combine = \"{combine}\" uses no key server: remove the [kme] section"),
+    )?;
     demand(raw.url.starts_with("https://"), "kme.url must start with https://: ETSI GS QKD 014 demands TLS")?;
     let waits = raw.startup <= Duration::from_secs(24 * 3600) && raw.timeout <= Duration::from_secs(60);
     demand(waits, "kme.startup is at most a day (\"24h\") and kme.timeout a minute (\"60s\")")?;

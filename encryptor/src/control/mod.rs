@@ -34,7 +34,7 @@ use crate::counters::Counters;
 use crate::datapath::{self, DataPathError};
 use crate::epoch::{Agreement, Terms};
 use crate::keylog::KeyLog;
-use crate::keys::SessionId;
+use crate::keys::{Psk, SessionId};
 use crate::link::{ChannelIdentity, IdentityError};
 use crate::protect::{NextHop, Protect};
 use crate::unprotect::Unprotect;
@@ -138,7 +138,7 @@ pub fn run(config: &Config, log: KeyLog) -> Result<(), RunError> {
         agreement: Agreement::new(terms(config)?, config.flows, config.pool, site::LANE),
         link,
         feed: Feed::new(feeder),
-        tables: Tables::new(config.flows, log),
+        tables: Tables::new(config.flows, config.limits, log),
         commands,
         events,
         worker_waker,
@@ -264,6 +264,7 @@ fn terms(config: &Config) -> Result<Terms, RunError> {
         peer_sae: config.peer_sae.to_string(),
         key_source: config.key_source().to_string(),
         combine: config.combine,
+        psk: config.psk.as_deref().map(Psk::load).transpose().map_err(RunError::Host)?.map(Arc::new),
         session: SessionId(session),
         rotate: config.rotate,
         grace: config.grace,

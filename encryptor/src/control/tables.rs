@@ -11,6 +11,7 @@ use crate::spi::Epoch;
 #[derive(Debug)]
 pub(super) struct Tables {
     capacity: u32,
+    limits: FlowLimits,
     log: KeyLog,
     tx: Vec<TxTable>,
     rx: Vec<RxTable>,
@@ -18,9 +19,10 @@ pub(super) struct Tables {
 
 impl Tables {
     /// Tables for `capacity` flows. What a rotation needs at once is made now: three to send, four to receive.
-    pub(super) fn new(capacity: u32, log: KeyLog) -> Tables {
+    pub(super) fn new(capacity: u32, limits: FlowLimits, log: KeyLog) -> Tables {
         Tables {
             capacity,
+            limits,
             log,
             tx: (0..3).map(|_| TxTable::new(capacity)).collect(),
             rx: (0..4).map(|_| RxTable::new(capacity)).collect(),
@@ -47,7 +49,7 @@ impl Tables {
         now: Instant,
     ) -> Result<Box<TxEpoch>, KeyError> {
         let table = self.tx.pop().unwrap_or_else(|| TxTable::new(self.capacity));
-        let limits = FlowLimits::default();
+        let limits = self.limits;
         let terms = TxTerms {
             lane: super::site::LANE,
             flows,

@@ -74,7 +74,8 @@ impl Site {
     fn key_status(&self) -> KeyStatus {
         let counts = self.parts.agreement.keys().counts();
         let trouble = self.parts.feed.trouble().map(str::to_string);
-        KeyStatus { ready: counts.ready, fetched: counts.fetched, receive: counts.receive, trouble }
+        let supply = self.parts.agreement.sender().supply().to_string();
+        KeyStatus { ready: counts.ready, fetched: counts.fetched, receive: counts.receive, supply, trouble }
     }
 
     fn worker_counters(&self) -> WorkerCounters {

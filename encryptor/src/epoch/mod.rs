@@ -8,9 +8,11 @@ mod agreement;
 mod keyring;
 mod receiver;
 mod sender;
+mod supply;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use qhaul_keyfeed::KeyId;
@@ -19,8 +21,9 @@ pub use agreement::{Agreement, Disagreement};
 pub use keyring::{KeyCounts, Keyring};
 pub use receiver::Receiver;
 pub use sender::{Sender, SenderState};
+pub use supply::Supply;
 
-use crate::keys::{Combine, EpochContext, EpochKey, EpochSecret, Inputs, KeyError, PqSecret, SessionId};
+use crate::keys::{Combine, EpochContext, EpochKey, EpochSecret, Inputs, KeyError, PqSecret, Psk, SessionId};
 use crate::link::{Message, OfferedKey};
 use crate::spi::Epoch;
 
@@ -78,6 +81,8 @@ pub struct Terms {
     pub key_source: String,
     /// What epoch secrets are made of.
     pub combine: Combine,
+    /// The pre-shared key, if `combine` needs one.
+    pub psk: Option<Arc<Psk>>,
     /// Our process.
     pub session: SessionId,
     /// Age at which an epoch is replaced.
@@ -110,7 +115,7 @@ fn derive(
     exporter: &mut Exporter<'_>,
 ) -> Result<EpochKey, KeyError> {
     let pq = if terms.combine.needs_pqc() { exporter(offer) } else { None };
-    let inputs = Inputs { qkd: key.map(|(_, bytes)| bytes), pq: pq.as_ref() };
+    let inputs = Inputs { qkd: key.map(|(_, bytes)| bytes), pq: pq.as_ref(), psk: terms.psk.as_deref() };
     let secret = EpochSecret::combine(terms.combine, direction.sender.1, direction.receiver.1, &inputs)?;
     let key_id = key.map(|(offered, _)| offered.key_id.to_string());
     let key_ids: Vec<&str> = key_id.iter().map(String::as_str).collect();

@@ -4,8 +4,9 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use qhaul_keyfeed::SendPool;
+use tracing::{info, warn};
 
-use super::{Action, Direction, Exporter, STEP_TIMEOUT, Terms, derive};
+use super::{Action, Direction, Exporter, STEP_TIMEOUT, Supply, Terms, derive};
 use crate::keys::{EpochKey, SessionId};
 use crate::link::{Hello, Message, OfferedKey, encode};
 use crate::spi::Epoch;
@@ -86,6 +87,7 @@ pub struct Sender {
     interrupted: bool,
     backoff: Duration,
     wish: bool,
+    supply: Supply,
     /// Of the epoch that was installed last: the shorter of both ends'.
     hard_limit: Duration,
     switches: u64,
@@ -110,6 +112,7 @@ impl Sender {
             interrupted: false,
             backoff: FIRST_BACKOFF,
             wish: false,
+            supply: Supply::Filling,
             switches: 0,
             failures: 0,
             last_failure: None,
@@ -120,6 +123,7 @@ impl Sender {
     pub fn connected(&mut self, hello: &Hello) -> Vec<Action> {
         let restarted = self.last_session.replace(hello.session).is_some_and(|last| last != hello.session);
         let hard_limit = self.terms.hard_limit.min(Duration::from_millis(hello.hard_limit_ms));
+        self.supply = Supply::Filling;
         self.peer = Some(PeerTerms { session: hello.session, flows: hello.flows, hard_limit });
         if self.committed().is_some_and(|epoch| restarted || !hello.holds.contains(&epoch)) {
             self.active = None;
@@ -147,6 +151,7 @@ impl Sender {
         if std::mem::take(&mut self.interrupted) {
             self.pause(now);
         }
+        self.watch_supply(pool);
         let due = self.is_due(now);
         match &mut self.attempt {
             Attempt::Offered { epoch, deadline, .. } if now >= *deadline => {
@@ -231,6 +236,11 @@ impl Sender {
         }
     }
 
+    /// How the supply of keys stands.
+    pub fn supply(&self) -> Supply {
+        self.supply
+    }
+
     /// The epoch in use.
     pub fn active(&self) -> Option<Epoch> {
         self.active.map(|(epoch, _)| epoch)
@@ -256,7 +266,9 @@ impl Sender {
         let age = now.saturating_duration_since(since);
         let state = match age {
             age if age >= self.hard_limit => SenderState::Expired,
-            age if age >= self.terms.rotate + STEP_TIMEOUT => SenderState::Overdue,
+            age if age >= self.supply.period(self.terms.rotate, self.hard_limit) + STEP_TIMEOUT => {
+                SenderState::Overdue
+            }
             _ => SenderState::Active,
         };
         (state, Some(age))
@@ -275,6 +287,23 @@ impl Sender {
     /// How many agreements failed, and why the last one did.
     pub fn failures(&self) -> (u64, Option<&str>) {
         (self.failures, self.last_failure.as_deref())
+    }
+
+    fn watch_supply(&mut self, pool: &SendPool) {
+        if !self.terms.combine.needs_qkd() || self.peer.is_none() {
+            return;
+        }
+        let state = self.supply.next(pool.ready(), pool.depth());
+        if state == std::mem::replace(&mut self.supply, state) {
+            return;
+        }
+        let period = state.period(self.terms.rotate, self.terms.hard_limit);
+        let line = format!(
+            "key supply: {state}, {} of {} keys: a new epoch every {period:?}",
+            pool.ready(),
+            pool.depth()
+        );
+        if state.alarms() { warn!("{line}") } else { info!("{line}") }
     }
 
     fn is_due(&self, now: Instant) -> bool {
@@ -319,7 +348,7 @@ impl Sender {
         match derive(&self.terms, &direction, epoch, qkd, &record[4..], exporter) {
             Ok(key) => {
                 let deadline = now + STEP_TIMEOUT;
-                self.due = Some(now + self.terms.rotate);
+                self.due = Some(now + self.supply.period(self.terms.rotate, self.terms.hard_limit));
                 self.attempt = Attempt::Offered { epoch, key: Box::new(key), deadline };
                 vec![Action::SayOffer(record)]
             }

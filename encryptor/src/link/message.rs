@@ -177,7 +177,7 @@ mod tests {
             link: "l".into(),
             sae: "a".into(),
             peer_sae: "b".into(),
-            combine: Combine::QkdPqc,
+            combine: Combine::QKD_PQC,
             key_source: "etsi014".into(),
             flows: 16,
             hard_limit_ms: 60_000,
@@ -196,7 +196,7 @@ mod tests {
             (Hello { link: "m".into(), ..hello() }, "`link`"),
             (Hello { sae: "x".into(), ..hello() }, "site.peer_sae"),
             (Hello { peer_sae: "x".into(), ..hello() }, "site.peer_sae"),
-            (Hello { combine: Combine::Qkd, ..hello() }, "keys.combine"),
+            (Hello { combine: Combine::QKD, ..hello() }, "keys.combine"),
             (Hello { key_source: "skip".into(), ..hello() }, "key source"),
         ];
         for (theirs, remedy) in cases {

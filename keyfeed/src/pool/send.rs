@@ -40,6 +40,11 @@ impl SendPool {
         SendPool { depth, next_place: 0, entries: BTreeMap::new(), seen: Seen::default() }
     }
 
+    /// How many keys it is to hold.
+    pub fn depth(&self) -> usize {
+        self.depth
+    }
+
     /// How many keys to fetch to reach the depth.
     pub fn want(&self) -> usize {
         self.depth.saturating_sub(self.entries.len())

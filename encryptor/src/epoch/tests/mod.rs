@@ -78,3 +78,18 @@ fn everything_at_once() {
     };
     (0..300).for_each(|seed| survive(seed, faults));
 }
+
+#[test]
+fn a_long_outage_of_the_key_servers_stretches_the_period_and_ends_by_itself() {
+    let mut world = World::new(7);
+    world.run(Duration::from_secs(5), &Faults::NONE);
+    let before = world.switches();
+    world.run(Duration::from_secs(30), &Faults { key_outage: 1.0, ..Faults::NONE });
+    for (after, before) in world.switches().into_iter().zip(before) {
+        // Eight keys were there: enough for eight epochs and not for one more.
+        assert!((7..=9).contains(&(after - before)), "{} rotations", after - before);
+    }
+    world.run(Duration::from_secs(15), &Faults::NONE);
+    world.assert_active("after the outage");
+    world.assert_rotating();
+}

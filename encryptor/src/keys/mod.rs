@@ -4,6 +4,9 @@
 //! when dropped. Sources: HKDF is RFC 5869, the flow KDF NIST SP 800-108r1 section 4.1 (counter mode) with CMAC of
 //! SP 800-38B.
 
+mod combine;
+mod psk;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -12,45 +15,8 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::spi::{Epoch, Spi};
 
-/// Which inputs an epoch secret must have. Both ends state the same policy.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
-pub enum Combine {
-    /// A QKD key and a post-quantum secret; breaking one of them does not break the epoch.
-    #[serde(rename = "qkd+pqc")]
-    QkdPqc,
-    /// A QKD key alone.
-    #[serde(rename = "qkd")]
-    Qkd,
-    /// A post-quantum secret alone, for sites that have no key server yet.
-    #[serde(rename = "pqc")]
-    Pqc,
-}
-
-impl Combine {
-    /// Whether a key from the key server goes in.
-    pub fn needs_qkd(self) -> bool {
-        matches!(self, Combine::QkdPqc | Combine::Qkd)
-    }
-
-    /// Whether the link channel's exporter goes in.
-    pub fn needs_pqc(self) -> bool {
-        matches!(self, Combine::QkdPqc | Combine::Pqc)
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Combine::QkdPqc => "qkd+pqc",
-            Combine::Qkd => "qkd",
-            Combine::Pqc => "pqc",
-        }
-    }
-}
-
-impl fmt::Display for Combine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
+pub use combine::Combine;
+pub use psk::Psk;
 
 /// A secret of 32 bytes from the link channel's TLS exporter (RFC 8446 section 7.5).
 #[derive(Zeroize, ZeroizeOnDrop)]
@@ -106,12 +72,14 @@ pub enum KeyError {
     Library,
 }
 
-/// The secrets that an epoch is made from. The PSK's place in the order is kept (length 0) until it is offered.
+/// The secrets that an epoch is made from.
 pub struct Inputs<'a> {
     /// The key that the KMEs delivered to both ends.
     pub qkd: Option<&'a [u8; 32]>,
     /// The TLS exporter's secret for this offer.
     pub pq: Option<&'a PqSecret>,
+    /// The pre-shared key.
+    pub psk: Option<&'a Psk>,
 }
 
 /// The first stage: all inputs, combined.
@@ -132,9 +100,11 @@ impl EpochSecret {
     ) -> Result<EpochSecret, KeyError> {
         demand(policy, "a QKD key", policy.needs_qkd(), inputs.qkd.is_some())?;
         demand(policy, "a post-quantum secret", policy.needs_pqc(), inputs.pq.is_some())?;
-        let mut material = Zeroizing::new(Vec::with_capacity(3 * 2 + 2 * 32));
-        for input in [inputs.qkd.map(|key| &key[..]), inputs.pq.map(|secret| &secret.0[..]), None] {
-            let input = input.unwrap_or_default();
+        demand(policy, "a pre-shared key", policy.needs_psk(), inputs.psk.is_some())?;
+        let mut material = Zeroizing::new(Vec::with_capacity(3 * (2 + 32)));
+        let pq = inputs.pq.map(|secret| &secret.0);
+        for input in [inputs.qkd, pq, inputs.psk.map(Psk::bytes)] {
+            let input = input.map_or(&[][..], |bytes| &bytes[..]);
             material.extend_from_slice(&(input.len() as u16).to_be_bytes());
             material.extend_from_slice(input);
         }
@@ -285,21 +255,19 @@ mod tests {
         }
     }
 
-    fn secret(
-        policy: Combine,
-        qkd: Option<&[u8; 32]>,
-        pq: Option<&PqSecret>,
-    ) -> Result<EpochSecret, KeyError> {
-        EpochSecret::combine(policy, SENDER, RECEIVER, &Inputs { qkd, pq })
+    fn secret(policy: &str, inputs: &Inputs<'_>) -> Result<EpochSecret, KeyError> {
+        EpochSecret::combine(policy.parse().unwrap(), SENDER, RECEIVER, inputs)
     }
 
     /// The whole hierarchy once more, by other libraries and written out from the protocol's text.
-    fn independent(qkd: &[u8; 32], pq: &[u8; 32], spi: u32) -> Vec<u8> {
-        let ikm = [&[0, 32][..], qkd, &[0, 32], pq, &[0, 0]].concat();
+    fn independent(policy: &str, qkd: &[u8; 32], pq: &[u8; 32], psk: &[u8], spi: u32) -> Vec<u8> {
+        let ikm = [&[0, 32][..], qkd, &[0, 32], pq, &[0, psk.len() as u8], psk].concat();
         let hk = Hkdf::<Sha384>::new(Some(&[[1; 16], [2; 16]].concat()), &ikm);
+        let fields = b"\0\x07etsi014\0\x01l\0\x01a\0\x01b\0\x01\x01\0\x02\0\x01\0\x04id-1";
+        let policy = [&[0, policy.len() as u8], policy.as_bytes()].concat();
         let info =
-            b"qhaul v1 epoch\0\x07qkd+pqc\0\x07etsi014\0\x01l\0\x01a\0\x01b\0\x01\x01\0\x02\0\x01\0\x04id-1";
-        let info = [&info[..], &[0, 32], sha2::Sha256::digest(b"offer").as_slice()].concat();
+            [&b"qhaul v1 epoch"[..], &policy, fields, &[0, 32], sha2::Sha256::digest(b"offer").as_slice()]
+                .concat();
         let mut epoch_key = [0; 32];
         hk.expand(&info, &mut epoch_key).unwrap();
         let block = |counter: u8| {
@@ -315,31 +283,33 @@ mod tests {
 
     #[test]
     fn agrees_with_an_independent_implementation() {
-        let (qkd, pq) = ([3; 32], PqSecret([4; 32]));
+        let (qkd, pq, psk) = ([3; 32], PqSecret([4; 32]), Psk::of([5; 32]));
         let spi = Spi::new(Epoch::FIRST, 0, 9);
-        let secret = secret(Combine::QkdPqc, Some(&qkd), Some(&pq)).unwrap();
-        let flow = secret.epoch_key(&context(Epoch::FIRST)).unwrap().flow_key(spi).unwrap();
-        assert_eq!([&flow.key[..], &flow.salt].concat(), independent(&qkd, &pq.0, spi.value()));
+        for (policy, given, bytes) in [("qkd+pqc", None, &[][..]), ("qkd+pqc+psk", Some(&psk), &[5; 32])] {
+            let secret = secret(policy, &Inputs { qkd: Some(&qkd), pq: Some(&pq), psk: given }).unwrap();
+            let flow = secret.epoch_key(&context(Epoch::FIRST)).unwrap().flow_key(spi).unwrap();
+            let expected = independent(policy, &qkd, &pq.0, bytes, spi.value());
+            assert_eq!([&flow.key[..], &flow.salt].concat(), expected, "{policy}");
+        }
     }
 
     #[test]
     fn the_policy_is_met_exactly_or_there_is_no_epoch() {
-        let (qkd, pq) = ([3; 32], PqSecret([4; 32]));
-        for policy in [Combine::QkdPqc, Combine::Qkd, Combine::Pqc] {
-            for (q, p) in [(true, true), (true, false), (false, true), (false, false)] {
-                let made = secret(policy, q.then_some(&qkd), p.then_some(&pq));
-                assert_eq!(
-                    made.is_ok(),
-                    (q, p) == (policy.needs_qkd(), policy.needs_pqc()),
-                    "{policy} {q} {p}"
-                );
+        let (qkd, pq, psk) = ([3; 32], PqSecret([4; 32]), Psk::of([5; 32]));
+        for policy in ["qkd+pqc", "qkd", "pqc", "qkd+pqc+psk", "qkd+psk", "pqc+psk"] {
+            let needs = |input| policy.split('+').any(|part| part == input);
+            for mask in 0..8 {
+                let (q, p, s) = (mask & 1 != 0, mask & 2 != 0, mask & 4 != 0);
+                let inputs = Inputs { qkd: q.then_some(&qkd), pq: p.then_some(&pq), psk: s.then_some(&psk) };
+                let made = secret(policy, &inputs).is_ok();
+                assert_eq!(made, (q, p, s) == (needs("qkd"), needs("pqc"), needs("psk")), "{policy} {mask}");
             }
         }
     }
 
     #[test]
     fn every_part_of_the_context_changes_the_key() {
-        let secret = secret(Combine::Qkd, Some(&[3; 32]), None).unwrap();
+        let secret = secret("qkd", &Inputs { qkd: Some(&[3; 32]), pq: None, psk: None }).unwrap();
         let spi = Spi::new(Epoch::FIRST, 0, 1);
         let derive =
             |context: &EpochContext<'_>| secret.epoch_key(context).unwrap().flow_key(spi).unwrap().key;
