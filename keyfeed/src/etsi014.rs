@@ -1,24 +1,18 @@
-mod answer;
+pub(crate) mod answer;
 mod config;
 pub(crate) mod wire;
 
-use std::time::Duration;
-
-use tokio::runtime::{Builder, Runtime};
-
 pub use config::Etsi014Config;
 
-use crate::https::{Answer, Client, Endpoint, TlsFiles};
+use crate::https::{Answer, Blocking, Endpoint, TlsFiles, TlsVersion};
 use crate::secret::{DeliveredKey, KEY_BYTES, KeyId};
-use crate::source::{KeySource, SourceError, SourceStatus};
+use crate::source::{KeySource, SourceError, SourceStatus, timeout};
 use wire::{KeyIds, KeyRequest};
 
 /// A client of the REST API of ETSI GS QKD 014 V1.1.1 for one peer SAE: blocking, one kept-alive connection, strict
 /// about what it takes for a key and lenient about the rest.
 pub struct Etsi014 {
-    /// `None` only while being dropped.
-    runtime: Option<Runtime>,
-    client: Client,
+    client: Blocking,
     /// `/api/v1/keys/{peer SAE}`.
     base: String,
     /// Keys per request that the KME allows, once it has said so.
@@ -26,32 +20,28 @@ pub struct Etsi014 {
 }
 
 impl Etsi014 {
-    /// Reads the certificate files and prepares the client; connects only at the first request.
+    /// For a KME that speaks TLS 1.3. Reads the certificate files and prepares the client; connects only at the first request.
     ///
     /// # Errors
     /// [`SourceError::File`] naming the file, [`SourceError::Setting`] naming the setting.
     pub fn new(config: Etsi014Config) -> Result<Self, SourceError> {
-        if config.timeout < Duration::from_millis(10) {
-            let reason = "a request needs time; give at least 0.01 (seconds), 5 is usual".into();
-            return Err(SourceError::Setting { name: "timeout", reason });
-        }
+        Self::with_lowest_tls(config, TlsVersion::default())
+    }
+
+    /// As [`Etsi014::new`], for a KME that speaks TLS 1.2 only.
+    ///
+    /// # Errors
+    /// As [`Etsi014::new`].
+    pub fn with_lowest_tls(config: Etsi014Config, lowest: TlsVersion) -> Result<Self, SourceError> {
+        timeout::check(config.timeout)?;
         let files = TlsFiles { ca: config.ca, cert: config.cert, key: config.key };
-        let endpoint = Endpoint::new(&config.url, config.kme_name.as_deref(), files, config.timeout)?;
-        let runtime =
-            Builder::new_current_thread().enable_all().build().map_err(|e| SourceError::Setting {
-                name: "url",
-                reason: format!("no I/O for the client: {e}; raise the limit of open files"),
-            })?;
+        let endpoint = Endpoint::new(&config.url, config.kme_name.as_deref(), files, lowest, config.timeout)?;
         let base = format!("/api/v1/keys/{}", config.peer_sae.path_segment());
-        Ok(Etsi014 { runtime: Some(runtime), client: Client::new(endpoint), base, batch: None })
+        Ok(Etsi014 { client: Blocking::new(endpoint)?, base, batch: None })
     }
 
     fn request(&mut self, method: &str, json: Option<Vec<u8>>) -> Result<Answer, SourceError> {
-        let path = format!("{}/{method}", self.base);
-        match &self.runtime {
-            Some(runtime) => runtime.block_on(self.client.request(&path, json)),
-            None => Err(SourceError::Setting { name: "url", reason: "the client is being dropped".into() }),
-        }
+        self.client.request(&format!("{}/{method}", self.base), json)
     }
 
     /// Keys per request, asked of the KME once. Also refuses a KME that has no 256-bit keys.
@@ -154,20 +144,11 @@ impl KeySource for Etsi014 {
     }
 }
 
-impl Drop for Etsi014 {
-    fn drop(&mut self) {
-        // A name lookup that hangs runs on a thread of the runtime's: do not wait for it.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
 pub(crate) const STATUS: &str = "status";
 pub(crate) const ENC_KEYS: &str = "enc_keys";
 pub(crate) const DEC_KEYS: &str = "dec_keys";
 
 /// Always sent: servers' defaults differ, and some have meant bytes.
-const KEY_BITS: u32 = KEY_BYTES as u32 * 8;
+pub(crate) const KEY_BITS: u32 = KEY_BYTES as u32 * 8;
 /// Cap of one request whatever the KME allows, so that an answer stays small.
 const MAX_BATCH: usize = 128;

@@ -73,7 +73,7 @@ impl SaeId {
 
     /// The SAE ID as one segment of a URL's path: all but RFC 3986 unreserved characters percent-encoded.
     pub fn path_segment(&self) -> String {
-        utf8_percent_encode(&self.0, ENCODED).to_string()
+        path_segment(&self.0)
     }
 }
 
@@ -105,6 +105,11 @@ macro_rules! string_like {
 }
 string_like!(KeyId);
 string_like!(SaeId);
+
+/// `text` with all but RFC 3986 unreserved characters percent-encoded.
+pub(crate) fn path_segment(text: &str) -> String {
+    utf8_percent_encode(text, ENCODED).to_string()
+}
 
 const MAX_CHARS: usize = 128;
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

@@ -34,11 +34,16 @@ pub enum BadKey {
     /// The text is not base64 of the standard alphabet with padding (RFC 4648 clause 4).
     #[error("the key is not base64 (standard alphabet, padded)")]
     NotBase64,
+    /// The text is not hexadecimal.
+    #[error("the key is not hexadecimal")]
+    NotHex,
     /// The text decodes to another length than 32 bytes; `chars` is the length of the text.
-    #[error("the key is not 256 bits long ({chars} base64 characters where 44 are due)")]
+    #[error("the key is not 256 bits long ({chars} characters where {due} are due)")]
     WrongLength {
-        /// Characters in the base64 text.
+        /// Characters in the text.
         chars: usize,
+        /// Characters that 256 bits make: 44 of base64, 64 of hexadecimal.
+        due: usize,
     },
 }
 
@@ -59,7 +64,7 @@ impl QkdKey {
     /// # Errors
     /// [`BadKey::WrongLength`], [`BadKey::NotBase64`], [`BadKey::AllZero`].
     pub fn from_base64(text: &str) -> Result<Self, BadKey> {
-        let wrong_length = BadKey::WrongLength { chars: text.len() };
+        let wrong_length = BadKey::WrongLength { chars: text.len(), due: BASE64_CHARS };
         if text.len() != BASE64_CHARS {
             return Err(wrong_length);
         }
@@ -69,8 +74,26 @@ impl QkdKey {
         if length != KEY_BYTES {
             return Err(wrong_length);
         }
+        Self::from_slice(&bytes[..KEY_BYTES])
+    }
+
+    /// Decodes the `key` field of a SKIP answer (draft-cisco-skip-02): 64 hexadecimal digits of either case.
+    ///
+    /// # Errors
+    /// [`BadKey::WrongLength`], [`BadKey::NotHex`], [`BadKey::AllZero`].
+    pub fn from_hex(text: &str) -> Result<Self, BadKey> {
+        if text.len() != HEX_CHARS {
+            return Err(BadKey::WrongLength { chars: text.len(), due: HEX_CHARS });
+        }
+        let mut bytes = Zeroizing::new([0u8; KEY_BYTES]);
+        hex::decode_to_slice(text, bytes.as_mut_slice()).map_err(|_| BadKey::NotHex)?;
+        Self::from_slice(bytes.as_slice())
+    }
+
+    /// `bytes` must be [`KEY_BYTES`] long.
+    fn from_slice(bytes: &[u8]) -> Result<Self, BadKey> {
         let mut key = QkdKey(Box::new([0; KEY_BYTES]));
-        key.0.copy_from_slice(&bytes[..KEY_BYTES]);
+        key.0.copy_from_slice(bytes);
         if key.0.iter().all(|byte| *byte == 0) { Err(BadKey::AllZero) } else { Ok(key) }
     }
 
@@ -105,6 +128,7 @@ impl fmt::Debug for QkdKey {
 }
 
 const BASE64_CHARS: usize = 44;
+const HEX_CHARS: usize = 64;
 const FINGERPRINT_LABEL: &[u8] = b"qhaul v1 key fingerprint";
 
 #[cfg(test)]
@@ -123,6 +147,17 @@ mod tests {
         let text = STANDARD.encode(bytes);
         assert!(text.contains('/'), "the sample must use the standard alphabet: {text}");
         assert_eq!(QkdKey::from_base64(&text).unwrap().as_bytes(), &bytes);
+    }
+
+    #[test]
+    fn hex_of_either_case_gives_the_same_bytes() {
+        let text = "a5".repeat(32);
+        for text in [text.clone(), text.to_uppercase()] {
+            assert_eq!(QkdKey::from_hex(&text).unwrap().as_bytes(), &[0xA5; 32]);
+        }
+        assert_eq!(QkdKey::from_hex(&text[2..]).unwrap_err(), BadKey::WrongLength { chars: 62, due: 64 });
+        assert_eq!(QkdKey::from_hex(&text.replace('a', "g")).unwrap_err(), BadKey::NotHex);
+        assert_eq!(QkdKey::from_hex(&"0".repeat(64)).unwrap_err(), BadKey::AllZero);
     }
 
     #[test]

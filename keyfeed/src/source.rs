@@ -1,5 +1,8 @@
+mod config;
 mod error;
+pub(crate) mod timeout;
 
+pub use config::{SourceConfig, SourceMaker};
 pub use error::SourceError;
 
 use crate::secret::{DeliveredKey, KeyId};
@@ -9,7 +12,7 @@ use crate::secret::{DeliveredKey, KeyId};
 /// Calls block, for as long as the source's own timeouts allow at most: run a source on a
 /// [`Feeder`](crate::feeder::Feeder).
 pub trait KeySource: Send {
-    /// The kind of source as it enters key derivation: `"etsi014"`.
+    /// The kind of source as it enters key derivation: `"etsi014"`, `"skip"` or `"file"`.
     fn kind(&self) -> &'static str;
 
     /// Asks the source how it is.
@@ -37,7 +40,7 @@ pub trait KeySource: Send {
     fn keys_by_id(&mut self, ids: &[KeyId]) -> Result<Vec<DeliveredKey>, SourceError>;
 }
 
-/// What a source says of itself (ETSI GS QKD 014 clause 6.1). Servers' counts are known to be off: take them as hints.
+/// What a source says of itself (ETSI GS QKD 014 clause 6.1; other sources give what they can). Servers' counts are known to be off: take them as hints.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceStatus {
     /// ID of the KME that answers.
@@ -50,7 +53,7 @@ pub struct SourceStatus {
     pub slave_sae_id: String,
     /// Size of a key when none is asked for, bits.
     pub key_size_bits: u32,
-    /// Keys that can be had now.
+    /// Keys that can be had now. 0 when `max_key_count` is 0 too: the source does not count.
     pub stored_key_count: u64,
     /// Keys that the KME stores at most.
     pub max_key_count: u64,
@@ -60,4 +63,26 @@ pub struct SourceStatus {
     pub max_key_size_bits: u32,
     /// Smallest key, bits.
     pub min_key_size_bits: u32,
+    /// `status_extension` as JSON in one line, cut if long: what the KME says beyond the standard, such as an alarm.
+    pub extension: Option<String>,
+}
+
+impl SourceStatus {
+    /// Of a source without a KME: `place` stands for all names.
+    pub(crate) fn local(place: &std::path::Path, stored_key_count: u64) -> Self {
+        let name = place.display().to_string();
+        SourceStatus {
+            source_kme_id: name.clone(),
+            target_kme_id: name.clone(),
+            master_sae_id: name.clone(),
+            slave_sae_id: name,
+            key_size_bits: 256,
+            stored_key_count,
+            max_key_count: stored_key_count.max(1),
+            max_key_per_request: 128,
+            max_key_size_bits: 256,
+            min_key_size_bits: 256,
+            extension: None,
+        }
+    }
 }

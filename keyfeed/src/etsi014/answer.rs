@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde::de::DeserializeOwned;
 
-use super::wire::{ErrorBody, KEYS_NOT_FOUND, KeyContainer, Status};
+use super::wire::{ErrorBody, KeyContainer, Status};
 use super::{DEC_KEYS, ENC_KEYS, STATUS};
 use crate::https::Answer;
 use crate::secret::{DeliveredKey, KeyId, QkdKey};
@@ -24,6 +24,9 @@ pub(super) fn status(body: &[u8]) -> Result<SourceStatus, SourceError> {
         max_key_per_request: status.max_key_per_request,
         max_key_size_bits: status.max_key_size,
         min_key_size_bits: status.min_key_size,
+        extension: status
+            .status_extension
+            .map(|fields| one_line(&serde_json::Value::from(fields).to_string(), MAX_EXTENSION)),
     })
 }
 
@@ -62,7 +65,7 @@ pub(super) fn named_keys(body: &[u8], ids: &[KeyId]) -> Result<Vec<DeliveredKey>
 }
 
 /// Passes `more` on unless one of its key_IDs or keys is among `keys` already.
-pub(super) fn without_repeats(
+pub(crate) fn without_repeats(
     keys: &[DeliveredKey],
     more: Vec<DeliveredKey>,
 ) -> Result<Vec<DeliveredKey>, SourceError> {
@@ -81,10 +84,11 @@ pub(super) fn enc_keys_refusal(answer: &Answer) -> SourceError {
     }
 }
 
-/// What a refusal of `dec_keys` means: 400 with the fixed message by the standard, 404 from many servers.
+/// What a refusal of `dec_keys` means: 400 with the fixed message by the standard, which some servers wrap in a page of
+/// HTML; 404 from many servers.
 pub(super) fn dec_keys_refusal(answer: &Answer) -> SourceError {
     let message = message(&answer.body);
-    let says_not_found = answer.status == 400 && message.eq_ignore_ascii_case(KEYS_NOT_FOUND);
+    let says_not_found = answer.status == 400 && message.to_ascii_lowercase().contains(NOT_FOUND);
     if says_not_found || answer.status == 404 {
         return SourceError::NotFound { message: format!("HTTP {}: {message}", answer.status) };
     }
@@ -92,7 +96,7 @@ pub(super) fn dec_keys_refusal(answer: &Answer) -> SourceError {
 }
 
 /// Any other status but 200.
-pub(super) fn refusal(request: &'static str, answer: &Answer) -> SourceError {
+pub(crate) fn refusal(request: &'static str, answer: &Answer) -> SourceError {
     match answer.status {
         401 => SourceError::Unauthorised { request },
         status => SourceError::Refused { request, status, message: message(&answer.body) },
@@ -127,7 +131,7 @@ fn check_distinct<'a>(
     Ok(())
 }
 
-fn parse<T: DeserializeOwned>(request: &'static str, body: &[u8]) -> Result<T, SourceError> {
+pub(crate) fn parse<T: DeserializeOwned>(request: &'static str, body: &[u8]) -> Result<T, SourceError> {
     // serde_json's own text may quote a string of the input, which may be a key: say only where and what kind.
     serde_json::from_slice(body).map_err(|e| {
         let kind = if e.is_data() { "a field is missing or of the wrong type" } else { "it is not JSON" };
@@ -135,19 +139,24 @@ fn parse<T: DeserializeOwned>(request: &'static str, body: &[u8]) -> Result<T, S
     })
 }
 
-fn bad(request: &'static str, reason: String) -> SourceError {
+pub(crate) fn bad(request: &'static str, reason: String) -> SourceError {
     SourceError::BadAnswer { request, reason }
 }
 
 /// The KME's words, from an Error of clause 6.5 or from whatever else it sent, as one short printable line.
-fn message(body: &[u8]) -> String {
+pub(crate) fn message(body: &[u8]) -> String {
     let text = match serde_json::from_slice::<ErrorBody>(body) {
         Ok(error) => error.message,
         Err(_) => String::from_utf8_lossy(body).into_owned(),
     };
+    one_line(&text, MAX_MESSAGE)
+}
+
+/// `text` as one printable line of at most about `max` characters.
+fn one_line(text: &str, max: usize) -> String {
     let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
     let line = words.map(hide_if_key_like).collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(MAX_MESSAGE) {
+    match line.char_indices().nth(max) {
         Some((end, _)) => format!("{}...", &line[..end]),
         None if line.is_empty() => "no message".into(),
         None => line,
@@ -165,7 +174,10 @@ fn hide_if_key_like(word: &str) -> &str {
     if longest >= 32 { "[...]" } else { word }
 }
 
+/// [`KEYS_NOT_FOUND`](super::wire::KEYS_NOT_FOUND) without its case-sensitive end.
+const NOT_FOUND: &str = "keys specified are not found";
 const MAX_MESSAGE: usize = 160;
+const MAX_EXTENSION: usize = 480;
 
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, de};
+use serde::Deserialize;
 
 use crate::secret::SaeId;
+use crate::source::timeout;
 
 /// How to reach our KME, and for which peer to get keys.
 #[derive(Debug, Clone, Deserialize)]
@@ -22,16 +23,6 @@ pub struct Etsi014Config {
     /// SAE ID of the encryptor at the other site.
     pub peer_sae: SaeId,
     /// Limit of one request from connect to the last byte of the answer. Seconds when deserialized, 5 by default.
-    #[serde(default = "default_timeout", deserialize_with = "seconds")]
+    #[serde(default = "timeout::usual", deserialize_with = "timeout::seconds")]
     pub timeout: Duration,
-}
-
-fn default_timeout() -> Duration {
-    Duration::from_secs(5)
-}
-
-fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let seconds = f64::deserialize(deserializer)?;
-    Duration::try_from_secs_f64(seconds)
-        .map_err(|_| de::Error::custom("a timeout is a number of seconds, such as 5"))
 }

@@ -25,6 +25,8 @@ pub(crate) struct Status {
     /// We never ask for multicast, so a KME that leaves this out serves us all the same.
     #[serde(rename = "max_SAE_ID_count", default)]
     pub(crate) max_sae_id_count: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) status_extension: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
 /// Clause 6.2, Key request, as we send it.
@@ -67,6 +69,8 @@ struct NamedKey {
 /// Clause 6.5, Error.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ErrorBody {
+    /// Some servers call it `detail` or `error`.
+    #[serde(alias = "detail", alias = "error")]
     pub(crate) message: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) details: Vec<serde_json::Map<String, serde_json::Value>>,

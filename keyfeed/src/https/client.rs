@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
-use super::{TlsFiles, fault};
+use super::{TlsFiles, TlsVersion, fault};
 use crate::source::SourceError;
 
 /// One HTTPS server: where it is, who it must be, and how long it may take.
@@ -46,11 +46,12 @@ pub(crate) struct Answer {
 
 impl Endpoint {
     /// Takes `https://host[:port][/prefix]`, the files, the name expected in the server's certificate when it is not
-    /// the host, and the limit of a request.
+    /// the host, the lowest TLS version, and the limit of a request.
     pub(crate) fn new(
         url: &str,
         name: Option<&str>,
         files: TlsFiles,
+        lowest: TlsVersion,
         timeout: Duration,
     ) -> Result<Self, SourceError> {
         let bad_url = |why: &str| SourceError::Setting {
@@ -76,7 +77,7 @@ impl Endpoint {
             address: format!("{host}:{}", uri.port_u16().unwrap_or(443)),
             server_name,
             prefix: uri.path().trim_end_matches('/').to_owned(),
-            tls: Arc::new(files.client_config()?),
+            tls: Arc::new(files.client_config(lowest)?),
             files,
             timeout,
         })

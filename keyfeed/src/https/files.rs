@@ -5,8 +5,9 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion, version};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
+use super::TlsVersion;
 use crate::source::SourceError;
 
 /// The three PEM files of one side of mutual TLS.
@@ -26,11 +27,11 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 impl TlsFiles {
-    /// A client that shows our certificate and trusts `ca` alone. TLS 1.3 only.
-    pub(crate) fn client_config(&self) -> Result<ClientConfig, SourceError> {
+    /// A client that shows our certificate and trusts `ca` alone.
+    pub(crate) fn client_config(&self, lowest: TlsVersion) -> Result<ClientConfig, SourceError> {
         let (chain, key) = self.identity()?;
         let mut config = ClientConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[&version::TLS13])
+            .with_protocol_versions(lowest.and_higher())
             .map_err(|e| self.unusable(&e))?
             .with_root_certificates(self.roots()?)
             .with_client_auth_cert(chain, key)
@@ -39,16 +40,14 @@ impl TlsFiles {
         Ok(config)
     }
 
-    /// A server that demands a client certificate signed by `ca`. TLS 1.3, and 1.2 if asked.
-    pub(crate) fn server_config(&self, tls12: bool) -> Result<ServerConfig, SourceError> {
+    /// A server that demands a client certificate signed by `ca`.
+    pub(crate) fn server_config(&self, lowest: TlsVersion) -> Result<ServerConfig, SourceError> {
         let (chain, key) = self.identity()?;
         let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(self.roots()?), provider())
             .build()
             .map_err(|e| self.file(CA, &self.ca, e.to_string()))?;
-        let versions: &[&SupportedProtocolVersion] =
-            if tls12 { &[&version::TLS13, &version::TLS12] } else { &[&version::TLS13] };
         let mut config = ServerConfig::builder_with_provider(provider())
-            .with_protocol_versions(versions)
+            .with_protocol_versions(lowest.and_higher())
             .map_err(|e| self.unusable(&e))?
             .with_client_cert_verifier(clients)
             .with_single_cert(chain, key)

@@ -1,12 +1,18 @@
+mod keys;
+
+use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use serde::Deserialize;
 
+pub use keys::KeysConfig;
+
 use super::KmeError;
-use crate::https::TlsFiles;
+use super::quirk::Quirk;
+use super::weather::{Fibre, Scheduled};
+use crate::https::{TlsFiles, TlsVersion};
 use crate::secret::SaeId;
 
 /// A KME's configuration file (TOML). `examples/kme.toml` is a commented sample.
@@ -21,9 +27,21 @@ pub struct KmeConfig {
     pub sae: SaeSection,
     /// The KME of the other site.
     pub peer: PeerSection,
+    /// SKIP beside ETSI GS QKD 014, if wanted.
+    #[serde(default)]
+    pub skip: Option<SkipSection>,
     /// How many keys, and of which size.
     #[serde(default)]
     pub keys: KeysConfig,
+    /// The quantum channel, from which the key rate follows; `[keys] rate` unless given.
+    #[serde(default)]
+    pub fibre: Option<Fibre>,
+    /// What befalls the KME at which time.
+    #[serde(default)]
+    pub weather: Vec<Scheduled>,
+    /// `[extensions]`: `extension_mandatory` parameters that are supported, each with the values that can be met.
+    #[serde(default)]
+    pub extensions: BTreeMap<String, Vec<serde_json::Value>>,
 }
 
 /// `[kme]`
@@ -34,21 +52,15 @@ pub struct KmeSection {
     pub id: String,
     /// Address and port of the API.
     pub listen: SocketAddr,
-    /// Lowest TLS version of the API.
+    /// Lowest TLS version of the API; the link and SKIP always want 1.3.
     #[serde(default)]
     pub tls: TlsVersion,
-}
-
-/// Lowest TLS version that the API takes (ETSI GS QKD 014 clause 5.1 allows 1.2). The link always wants 1.3.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-pub enum TlsVersion {
-    /// TLS 1.3 only.
-    #[default]
-    #[serde(rename = "1.3")]
-    V1_3,
-    /// TLS 1.2 or 1.3.
-    #[serde(rename = "1.2")]
-    V1_2,
+    /// Unix socket on which `qhaul-kme ctl` commands the weather.
+    #[serde(default)]
+    pub control: Option<PathBuf>,
+    /// Ways in which this KME departs from the standard, as some in the field do.
+    #[serde(default)]
+    pub quirks: Vec<Quirk>,
 }
 
 /// `[tls]`: PEM files. A relative path starts at the configuration file's folder.
@@ -69,6 +81,9 @@ pub struct TlsSection {
 pub struct SaeSection {
     /// SAE ID as in the SAE's certificate: its first SAN DNS name, or its CN when there is none.
     pub id: SaeId,
+    /// Further SAEs that this KME serves; they share the store.
+    #[serde(default)]
+    pub additional: Vec<SaeId>,
 }
 
 /// `[peer]`
@@ -83,45 +98,32 @@ pub struct PeerSection {
     pub listen: SocketAddr,
     /// SAE ID that the peer serves.
     pub sae_id: SaeId,
+    /// Further SAEs that the peer serves.
+    #[serde(default)]
+    pub additional_sae_ids: Vec<SaeId>,
 }
 
-/// `[keys]`; every setting has a default.
+/// `[skip]`: a listener for draft-cisco-skip-02, over the same store.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct KeysConfig {
-    /// New keys per second, of `size` bits, for which our SAE is the master.
-    pub rate: f64,
-    /// Keys stored at most; generation pauses when the store is full.
-    pub store: u64,
-    /// Keys stored at start; a full store unless given.
-    pub initial: Option<u64>,
-    /// Keys per request at most.
-    pub max_per_request: u64,
-    /// Size of a key when none is asked for, bits. Larger keys cost the store proportionally more.
-    pub size: u32,
-    /// Smallest key, bits.
-    pub min_size: u32,
-    /// Largest key, bits.
-    pub max_size: u32,
-    /// Seconds after which a key that our SAE has not fetched by its key_ID is erased.
-    pub ttl: u64,
-    /// Keys that wait for our SAE to fetch them by key_ID, at most.
-    pub max_unfetched: usize,
+#[serde(deny_unknown_fields)]
+pub struct SkipSection {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// Our `localSystemID`; the KME ID unless given.
+    #[serde(default)]
+    pub id: Option<String>,
+    /// The peer's `localSystemID`; its KME ID unless given.
+    #[serde(default)]
+    pub peer_id: Option<String>,
 }
 
-impl Default for KeysConfig {
-    fn default() -> Self {
-        KeysConfig {
-            rate: 10.0,
-            store: 1_000,
-            initial: None,
-            max_per_request: 128,
-            size: 256,
-            min_size: 64,
-            max_size: 1_024,
-            ttl: 600,
-            max_unfetched: 10_000,
-        }
+impl SkipSection {
+    pub(super) fn local<'a>(&'a self, config: &'a KmeConfig) -> &'a str {
+        self.id.as_deref().unwrap_or(&config.kme.id)
+    }
+
+    pub(super) fn remote<'a>(&'a self, config: &'a KmeConfig) -> &'a str {
+        self.peer_id.as_deref().unwrap_or(&config.peer.kme_id)
     }
 }
 
@@ -142,47 +144,51 @@ impl KmeConfig {
         for file in [&mut config.tls.ca, &mut config.tls.cert, &mut config.tls.key] {
             *file = folder.join(&*file);
         }
+        config.kme.control = config.kme.control.map(|socket| folder.join(socket));
         config.check().map_err(|reason| KmeError::Config(format!("{shown}: {reason}")))?;
         Ok(config)
     }
 
     /// What no type can say. The error names the setting and the remedy.
     pub(super) fn check(&self) -> Result<(), String> {
-        let keys = &self.keys;
-        let sizes = [keys.min_size, keys.size, keys.max_size];
+        let Self { kme, sae, peer, .. } = self;
+        let all: Vec<&SaeId> = sae.all().chain(peer.saes()).collect();
         let rules = [
             (
-                ServerName::try_from(self.peer.kme_id.as_str()).is_ok(),
+                ServerName::try_from(peer.kme_id.as_str()).is_ok(),
                 "[peer] kme_id must be a DNS name, such as KME-B",
             ),
-            (self.kme.id != self.peer.kme_id, "[peer] kme_id must differ from [kme] id"),
-            (self.sae.id != self.peer.sae_id, "[peer] sae_id must differ from [sae] id"),
+            (kme.id != peer.kme_id, "[peer] kme_id must differ from [kme] id"),
+            (sae.id != peer.sae_id, "[peer] sae_id must differ from [sae] id"),
             (
-                keys.rate.is_finite() && keys.rate >= 0.0,
-                "[keys] rate must be a number of keys per second, 0 or more",
+                all.iter().collect::<HashSet<_>>().len() == all.len(),
+                "an SAE ID stands twice in [sae] and [peer]; each SAE has one ID and one KME",
             ),
-            ((1..=1_000_000).contains(&keys.store), "[keys] store must be 1 to 1000000"),
-            (
-                keys.initial.is_none_or(|initial| initial <= keys.store),
-                "[keys] initial must not exceed store",
-            ),
-            ((1..=1_000).contains(&keys.max_per_request), "[keys] max_per_request must be 1 to 1000"),
-            (sizes.iter().all(|size| size % 8 == 0 && *size > 0), "[keys] sizes must be multiples of 8 bits"),
-            (
-                sizes.is_sorted() && keys.max_size <= 8_192,
-                "[keys] needs min_size <= size <= max_size <= 8192",
-            ),
-            ((1..=86_400).contains(&keys.ttl), "[keys] ttl must be 1 to 86400 seconds"),
-            ((1..=1_000_000).contains(&keys.max_unfetched), "[keys] max_unfetched must be 1 to 1000000"),
         ];
-        rules.iter().find(|(kept, _)| !kept).map_or(Ok(()), |(_, rule)| Err((*rule).to_owned()))
+        broken(&rules)?;
+        self.fibre.iter().try_for_each(Fibre::check)?;
+        self.weather.iter().try_for_each(Scheduled::check)?;
+        self.keys.check()
     }
 }
 
-impl KeysConfig {
-    pub(super) fn ttl(&self) -> Duration {
-        Duration::from_secs(self.ttl)
+impl SaeSection {
+    /// All SAEs of this KME.
+    pub(super) fn all(&self) -> impl Iterator<Item = &SaeId> {
+        std::iter::once(&self.id).chain(&self.additional)
     }
+}
+
+impl PeerSection {
+    /// All SAEs of the peer KME.
+    pub(super) fn saes(&self) -> impl Iterator<Item = &SaeId> {
+        std::iter::once(&self.sae_id).chain(&self.additional_sae_ids)
+    }
+}
+
+/// The first rule that is not kept.
+fn broken(rules: &[(bool, &str)]) -> Result<(), String> {
+    rules.iter().find(|(kept, _)| !kept).map_or(Ok(()), |(_, rule)| Err((*rule).to_owned()))
 }
 
 impl TlsSection {

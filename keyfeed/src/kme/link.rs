@@ -18,8 +18,9 @@ use super::config::KmeConfig;
 use super::identity::Caller;
 use super::request::RawRequest;
 use super::store::{KeyBytes, StoreError, Waiting};
+use super::weather::What;
 use crate::etsi014::wire::to_json;
-use crate::https::{Client, Endpoint};
+use crate::https::{Client, Endpoint, TlsVersion};
 use crate::secret::{KeyId, SaeId};
 
 /// The client's end of the link.
@@ -28,21 +29,29 @@ pub(super) struct PeerLink {
     client: Mutex<Client>,
 }
 
+/// Whose keys they are, and who may fetch them by key_ID.
+#[derive(Debug, Clone)]
+pub(super) struct Roles {
+    pub(super) master: SaeId,
+    pub(super) slaves: Vec<SaeId>,
+}
+
 impl PeerLink {
     pub(super) fn new(config: &KmeConfig) -> Result<Self, KmeError> {
         let url = format!("https://{}", config.peer.address);
-        let endpoint = Endpoint::new(&url, Some(&config.peer.kme_id), config.tls.files(), PUSH_LIMIT)
-            .map_err(|e| KmeError::Config(format!("[peer] or [tls]: {e}")))?;
+        let endpoint =
+            Endpoint::new(&url, Some(&config.peer.kme_id), config.tls.files(), TlsVersion::V1_3, PUSH_LIMIT)
+                .map_err(|e| KmeError::Config(format!("[peer] or [tls]: {e}")))?;
         Ok(PeerLink { client: Mutex::new(Client::new(endpoint)) })
     }
 
     /// Hands keys of our SAE to the peer KME; done when the peer has stored them. The error is one line.
-    pub(super) async fn push(&self, config: &KmeConfig, keys: &[(KeyId, KeyBytes)]) -> Result<(), String> {
+    pub(super) async fn push(&self, roles: &Roles, keys: &[(KeyId, KeyBytes)]) -> Result<(), String> {
         let keys = keys.iter().map(|(key_id, key)| PushedKey {
             key_id: key_id.clone(),
             key: Zeroizing::new(STANDARD.encode(&**key)),
-            master_sae_id: config.sae.id.clone(),
-            slave_sae_id: config.peer.sae_id.clone(),
+            master_sae_id: roles.master.clone(),
+            slave_sae_ids: roles.slaves.clone(),
         });
         let message = to_json(&Push { keys: keys.collect() });
         let exchange = async { self.client.lock().await.request(PATH, Some(message)).await };
@@ -57,11 +66,16 @@ impl PeerLink {
 }
 
 /// The server's end: stores what the peer KME pushes.
-pub(super) fn handle(core: &Core, caller: &Caller, request: &RawRequest) -> Reply {
-    receive(core, caller, request).unwrap_or_else(|error| {
+pub(super) fn handle(core: &Core, caller: &Caller, request: &RawRequest) -> Option<Reply> {
+    let site = core.site(Instant::now());
+    if site.weather.has(What::Down) || site.weather.has(What::LinkDown) {
+        return None;
+    }
+    drop(site);
+    Some(receive(core, caller, request).unwrap_or_else(|error| {
         warn!(peer = core.config.peer.kme_id, ?error, "a message on the KME link was refused");
         error.into()
-    })
+    }))
 }
 
 #[derive(Serialize, Deserialize)]
@@ -78,8 +92,8 @@ struct PushedKey {
     key: Zeroizing<String>,
     #[serde(rename = "master_SAE_ID")]
     master_sae_id: SaeId,
-    #[serde(rename = "slave_SAE_ID")]
-    slave_sae_id: SaeId,
+    #[serde(rename = "slave_SAE_IDs")]
+    slave_sae_ids: Vec<SaeId>,
 }
 
 fn receive(core: &Core, caller: &Caller, request: &RawRequest) -> Result<Reply, ApiError> {
@@ -95,7 +109,11 @@ fn receive(core: &Core, caller: &Caller, request: &RawRequest) -> Result<Reply, 
     let push: Push = serde_json::from_slice(&request.body)
         .map_err(|_| ApiError::bad("the message is not a list of keys"))?;
     let keys = push.keys.into_iter().map(|key| accept(core, key)).collect::<Result<Vec<_>, _>>()?;
-    match core.store().insert(keys, Instant::now()) {
+    let mut site = core.site(Instant::now());
+    if site.weather.has(What::LostKey) {
+        return Ok(Reply::empty(204));
+    }
+    match site.store.insert(keys, Instant::now()) {
         Ok(()) => Ok(Reply::empty(204)),
         Err(StoreError::Full) => {
             Err(ApiError::Unavailable("too many keys wait to be fetched by key_ID".into()))
@@ -105,15 +123,14 @@ fn receive(core: &Core, caller: &Caller, request: &RawRequest) -> Result<Reply, 
 }
 
 fn accept(core: &Core, pushed: PushedKey) -> Result<(KeyId, Waiting), ApiError> {
-    if pushed.slave_sae_id != core.config.sae.id || pushed.master_sae_id != core.config.peer.sae_id {
-        return Err(ApiError::bad(
-            "the keys are for other SAEs; the two KMEs' [sae] id and [peer] sae_id must match",
-        ));
+    let KmeConfig { sae, peer, .. } = &core.config;
+    let masters = peer.saes().any(|known| *known == pushed.master_sae_id);
+    let slaves = pushed.slave_sae_ids.iter().all(|slave| sae.all().any(|known| known == slave));
+    if !masters || !slaves || pushed.slave_sae_ids.is_empty() {
+        return Err(ApiError::bad("the keys are for other SAEs; the two KMEs' [sae] and [peer] must match"));
     }
     let bytes = STANDARD.decode(&*pushed.key).map_err(|_| ApiError::bad("a key is not base64"))?;
-    let waiting =
-        Waiting { key: Zeroizing::new(bytes), master: pushed.master_sae_id, slave: pushed.slave_sae_id };
-    Ok((pushed.key_id, waiting))
+    Ok((pushed.key_id, Waiting::new(Zeroizing::new(bytes), pushed.master_sae_id, pushed.slave_sae_ids)))
 }
 
 const PATH: &str = "/link/v1/keys";

@@ -1,11 +1,11 @@
-use std::convert::Infallible;
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -19,15 +19,16 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
 
-use super::answer::{ApiError, Reply};
+use super::answer::{ApiError, Body, Reply};
 use super::identity::Caller;
 use super::request::RawRequest;
 
-/// Accepts mutual-TLS connections and answers their requests with `handler`, for ever. All ends when it is dropped.
+/// Accepts mutual-TLS connections and answers their requests with `handler`, for ever; a connection to which it has no
+/// answer is closed. All ends when it is dropped.
 pub(super) async fn serve<H, F>(listener: TcpListener, tls: TlsAcceptor, handler: H)
 where
     H: Fn(Arc<Caller>, RawRequest) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Reply> + Send,
+    F: Future<Output = Option<Reply>> + Send,
 {
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
@@ -77,7 +78,7 @@ async fn handshake(tls: TlsAcceptor, tcp: TcpStream) -> Option<TlsStream<TcpStre
 async fn converse<H, F>(stream: TlsStream<TcpStream>, handler: H)
 where
     H: Fn(Arc<Caller>, RawRequest) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Reply> + Send,
+    F: Future<Output = Option<Reply>> + Send,
 {
     let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let caller = Arc::new(certificate.map(|der| Caller::from_certificate(der)).unwrap_or_default());
@@ -86,9 +87,10 @@ where
         async move {
             let reply = match read(request).await {
                 Ok(request) => handler(caller, request).await,
-                Err(error) => error.into(),
+                Err(error) => Some(error.into()),
             };
-            Ok::<_, Infallible>(response(reply))
+            // hyper closes a connection whose service fails.
+            reply.map(response).ok_or(io::Error::from(io::ErrorKind::ConnectionAborted))
         }
     });
     let mut http = http1::Builder::new();
@@ -121,14 +123,18 @@ async fn read(request: Request<Incoming>) -> Result<RawRequest, ApiError> {
 }
 
 fn response(reply: Reply) -> Response<Full<Bytes>> {
-    let has_body = reply.body.is_some();
-    let mut response = Response::new(Full::from(reply.body.unwrap_or_default()));
+    let (media_type, bytes) = match reply.body {
+        Body::None => (None, Vec::new()),
+        Body::Json(bytes) => (Some("application/json"), bytes),
+        Body::Other { media_type, bytes } => (media_type, bytes),
+    };
+    let mut response = Response::new(Full::from(bytes));
     *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    if has_body {
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    }
-    if let Some(allow) = reply.allow {
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    let close = reply.close.then_some("close");
+    for (name, value) in [(CONTENT_TYPE, media_type), (ALLOW, reply.allow), (CONNECTION, close)] {
+        if let Some(value) = value {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
     }
     response
 }

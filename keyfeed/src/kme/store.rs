@@ -21,7 +21,19 @@ pub(super) struct Store {
 pub(super) struct Waiting {
     pub(super) key: KeyBytes,
     pub(super) master: SaeId,
-    pub(super) slave: SaeId,
+    /// The SAEs that the master named; each may fetch the key once.
+    pub(super) slaves: Vec<SaeId>,
+    /// Those of them that have.
+    fetched: Vec<SaeId>,
+}
+
+/// Who fetches, and as whose slave.
+pub(super) struct Fetch<'a> {
+    pub(super) caller: &'a SaeId,
+    /// `None`: the request does not say.
+    pub(super) master: Option<&'a SaeId>,
+    /// Leave the keys where they are.
+    pub(super) keep: bool,
 }
 
 /// Key bytes of any size, erased when dropped.
@@ -70,29 +82,51 @@ impl Store {
         Ok(())
     }
 
-    /// Removes and returns all of the keys, or none.
+    /// Hands out all of the keys, or none. A key is removed once all of its slaves have fetched it.
     pub(super) fn fetch(
         &mut self,
-        caller: &SaeId,
-        master: &SaeId,
+        who: &Fetch<'_>,
         ids: &[KeyId],
         now: Instant,
     ) -> Result<Vec<(KeyId, KeyBytes)>, FetchError> {
         self.expire(now);
         for id in ids {
             let waiting = self.keys.get(id).ok_or(FetchError::NotFound)?;
-            if waiting.slave != *caller {
+            if !waiting.slaves.contains(who.caller) {
                 return Err(FetchError::NotNamed);
             }
-            if waiting.master != *master {
+            let of_another = who.master.is_some_and(|master| waiting.master != *master);
+            if of_another || waiting.fetched.contains(who.caller) {
                 return Err(FetchError::NotFound);
             }
         }
-        Ok(ids
-            .iter()
-            .filter_map(|id| self.keys.remove_entry(id))
-            .map(|(id, waiting)| (id, waiting.key))
-            .collect())
+        Ok(ids.iter().filter_map(|id| self.hand_out(who, id)).collect())
+    }
+
+    /// Forgets everything, as a restart does.
+    pub(super) fn clear(&mut self) {
+        self.keys.clear();
+        self.expiry.clear();
+    }
+
+    /// Keys that wait for at least one slave.
+    pub(super) fn count(&mut self, now: Instant) -> usize {
+        self.expire(now);
+        self.keys.len()
+    }
+
+    fn hand_out(&mut self, who: &Fetch<'_>, id: &KeyId) -> Option<(KeyId, KeyBytes)> {
+        let (known, waiting) = self.keys.get_key_value(id)?;
+        if who.keep {
+            return Some((known.clone(), waiting.key.clone()));
+        }
+        if waiting.fetched.len() + 1 < waiting.slaves.len() {
+            let known = known.clone();
+            let waiting = self.keys.get_mut(id)?;
+            waiting.fetched.push(who.caller.clone());
+            return Some((known, waiting.key.clone()));
+        }
+        self.keys.remove_entry(id).map(|(known, waiting)| (known, waiting.key))
     }
 
     fn expire(&mut self, now: Instant) {
@@ -111,98 +145,20 @@ impl Store {
 }
 
 impl Waiting {
+    pub(super) fn new(key: KeyBytes, master: SaeId, slaves: Vec<SaeId>) -> Self {
+        Waiting { key, master, slaves, fetched: Vec::new() }
+    }
+
     fn same(&self, other: &Waiting) -> bool {
-        *self.key == *other.key && self.master == other.master && self.slave == other.slave
+        *self.key == *other.key && self.master == other.master && self.slaves == other.slaves
     }
 }
 
 impl fmt::Debug for Waiting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Waiting({} -> {}, ..)", self.master, self.slave)
+        write!(f, "Waiting({} -> {:?}, ..)", self.master, self.slaves)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TTL: Duration = Duration::from_secs(10);
-
-    fn sae(id: &str) -> SaeId {
-        SaeId::new(id).unwrap()
-    }
-
-    fn id(number: u8) -> KeyId {
-        KeyId::new(format!("id-{number}")).unwrap()
-    }
-
-    fn waiting(number: u8) -> (KeyId, Waiting) {
-        (id(number), Waiting { key: Zeroizing::new(vec![number; 32]), master: sae("a"), slave: sae("b") })
-    }
-
-    fn store_of(numbers: &[u8], now: Instant) -> Store {
-        let mut store = Store::new(TTL, 4);
-        store.insert(numbers.iter().map(|n| waiting(*n)).collect(), now).unwrap();
-        store
-    }
-
-    #[test]
-    fn a_key_is_given_once() {
-        let now = Instant::now();
-        let mut store = store_of(&[1], now);
-        assert_eq!(*store.fetch(&sae("b"), &sae("a"), &[id(1)], now).unwrap()[0].1, vec![1; 32]);
-        assert_eq!(store.fetch(&sae("b"), &sae("a"), &[id(1)], now), Err(FetchError::NotFound));
-    }
-
-    #[test]
-    fn one_unknown_key_id_leaves_the_others_in_place() {
-        let now = Instant::now();
-        let mut store = store_of(&[1, 2], now);
-        assert_eq!(store.fetch(&sae("b"), &sae("a"), &[id(1), id(9), id(2)], now), Err(FetchError::NotFound));
-        assert_eq!(store.fetch(&sae("b"), &sae("a"), &[id(2), id(1)], now).unwrap().len(), 2);
-    }
-
-    #[test]
-    fn only_the_slave_named_by_the_master_gets_the_key() {
-        let now = Instant::now();
-        let mut store = store_of(&[1], now);
-        assert_eq!(store.fetch(&sae("c"), &sae("a"), &[id(1)], now), Err(FetchError::NotNamed));
-        assert_eq!(store.fetch(&sae("b"), &sae("x"), &[id(1)], now), Err(FetchError::NotFound));
-        assert!(store.fetch(&sae("b"), &sae("a"), &[id(1)], now).is_ok());
-    }
-
-    #[test]
-    fn keys_expire() {
-        let now = Instant::now();
-        let mut store = store_of(&[1], now);
-        store.insert(vec![waiting(2)], now + TTL / 2).unwrap();
-        let later = now + TTL;
-        assert_eq!(store.fetch(&sae("b"), &sae("a"), &[id(1)], later), Err(FetchError::NotFound));
-        assert!(store.fetch(&sae("b"), &sae("a"), &[id(2)], later).is_ok());
-        store.expire(later + TTL);
-        assert!(store.keys.is_empty() && store.expiry.is_empty());
-    }
-
-    #[test]
-    fn the_store_is_bounded_and_takes_all_or_none() {
-        let now = Instant::now();
-        let mut store = store_of(&[1, 2, 3], now);
-        assert_eq!(store.insert(vec![waiting(4), waiting(5)], now), Err(StoreError::Full));
-        assert_eq!(store.keys.len(), 3);
-        for round in 0..1000u32 {
-            let key = KeyId::new(format!("round-{round}")).unwrap();
-            store.insert(vec![(key.clone(), waiting(7).1)], now).unwrap();
-            store.fetch(&sae("b"), &sae("a"), &[key], now).unwrap();
-        }
-        assert!(store.expiry.len() <= 9, "{} entries for 3 keys", store.expiry.len());
-    }
-
-    #[test]
-    fn a_repeated_message_is_no_error_but_another_key_is() {
-        let now = Instant::now();
-        let mut store = store_of(&[1], now);
-        assert_eq!(store.insert(vec![waiting(1)], now), Ok(()));
-        assert_eq!(store.insert(vec![(id(1), waiting(2).1)], now), Err(StoreError::Conflict));
-        assert!(!format!("{store:?}").contains("[1, 1"));
-    }
-}
+mod tests;

@@ -91,7 +91,9 @@ pub enum SourceError {
         presented: String,
     },
     /// TLS failed in another way, for example for want of a common version.
-    #[error("TLS with the KME at {address} failed: {reason}; the port must speak HTTPS with TLS 1.3")]
+    #[error(
+        "TLS with the KME at {address} failed: {reason}; the port must speak HTTPS with TLS 1.3, or 1.2 where that is allowed"
+    )]
     Tls {
         /// Host and port.
         address: String,
@@ -103,7 +105,7 @@ pub enum SourceError {
         "the KME denies {request} (401); register the SAE ID of our certificate at the KME and check the peer's SAE ID"
     )]
     Unauthorised {
-        /// `"status"`, `"enc_keys"` or `"dec_keys"`.
+        /// The method: `"status"`, `"enc_keys"`, `"dec_keys"`; of SKIP `"capabilities"`, `"key"`.
         request: &'static str,
     },
     /// At least one key_ID is not, or not yet, or no more at our KME.
@@ -122,10 +124,10 @@ pub enum SourceError {
         /// The KME's own words.
         message: String,
     },
-    /// The KME answered, but not as ETSI GS QKD 014 demands. Nothing of such an answer is used.
+    /// The KME answered, but not as its protocol demands. Nothing of such an answer is used.
     #[error("the KME's answer to {request} cannot be used: {reason}; report it to the KME's vendor")]
     BadAnswer {
-        /// `"status"`, `"enc_keys"` or `"dec_keys"`.
+        /// The method: `"status"`, `"enc_keys"`, `"dec_keys"`; of SKIP `"capabilities"`, `"key"`.
         request: &'static str,
         /// What is wrong.
         reason: String,
@@ -133,7 +135,7 @@ pub enum SourceError {
     /// Any other refusal.
     #[error("the KME refuses {request} with HTTP {status} ({message}); see the KME's log")]
     Refused {
-        /// `"status"`, `"enc_keys"` or `"dec_keys"`.
+        /// The method: `"status"`, `"enc_keys"`, `"dec_keys"`; of SKIP `"capabilities"`, `"key"`.
         request: &'static str,
         /// HTTP status.
         status: u16,

@@ -93,6 +93,44 @@ fn two_processes_serve_two_sites_and_show_no_key_at_the_highest_log_level() {
 }
 
 #[test]
+fn ctl_commands_a_running_kme() {
+    let network = Network::new("rate = 0.0").with_kme("control = \"HOST.sock\"");
+    let _a = Process::start(&network.config_file(A), "warn");
+    let _b = Process::start(&network.config_file(B), "warn");
+    let socket = network.pki.folder().join(format!("{}.sock", network.host(A)));
+    let ctl = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_qhaul-kme"));
+        let run = command.arg("ctl").arg("--socket").arg(&socket).args(words).output().unwrap();
+        (run.status.code(), String::from_utf8([run.stdout, run.stderr].concat()).unwrap())
+    };
+    let (code, told) = ctl(&["set", "rate", "25", "--for", "3600"]);
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert_eq!((code, &told["rate"], &told["conditions"][0]["for"]), (Some(0), &25.0.into(), &3600.0.into()));
+    assert_eq!(ctl(&["set", "error-503"]).0, Some(0));
+    assert!(network.client(A).new_keys(1).is_err());
+    assert_eq!(ctl(&["clear", "error-503"]).0, Some(0));
+    assert!(network.client(A).new_keys(1).is_ok());
+    assert!(ctl(&["show"]).1.contains("\"rate\":25.0"));
+    assert_eq!(
+        ctl(&["set", "delay"]),
+        (Some(1), "qhaul-kme: delay needs a value: seconds, 0 to 600\n".into())
+    );
+    assert_eq!(ctl(&["set", "snow"]).0, Some(2));
+}
+
+#[test]
+fn quirks_can_be_given_on_the_command_line() {
+    let run = |quirk: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_qhaul-kme"));
+        command.args(["--config", "/nowhere/kme.toml", "--quirk", "empty-404", "--quirk", quirk]);
+        String::from_utf8(command.output().unwrap().stderr).unwrap()
+    };
+    assert!(run("html-errors").contains("/nowhere/kme.toml"), "{}", run("html-errors"));
+    let unknown = run("moody");
+    assert!(unknown.contains("moody") && unknown.contains("capital-keys"), "{unknown}");
+}
+
+#[test]
 fn mistakes_end_it_with_one_line_that_names_them() {
     let network = Network::new("");
     let path = network.config_file(A);

@@ -2,7 +2,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -21,7 +21,10 @@ pub(crate) struct Network {
     pub(crate) pki: Pki,
     hosts: [IpAddr; 2],
     keys: String,
-    tls: &'static str,
+    /// Lines of the `[kme]` section of both KMEs.
+    kme: String,
+    /// Further sections of both KMEs' files.
+    sections: String,
 }
 
 /// Which site.
@@ -42,12 +45,26 @@ impl Network {
     /// `keys`: lines of the `[keys]` section of both KMEs.
     pub(crate) fn new(keys: &str) -> Self {
         let pki = Pki::new();
-        ["KME-A", "KME-B", "sae-a", "sae-b"].iter().for_each(|name| drop(pki.issue(name)));
-        Network { pki, hosts: [own_host(), own_host()], keys: keys.to_owned(), tls: "1.3" }
+        ["KME-A", "KME-B", "sae-a", "sae-b", "sae-a2", "sae-b2"]
+            .iter()
+            .for_each(|name| drop(pki.issue(name)));
+        Network {
+            pki,
+            hosts: [own_host(), own_host()],
+            keys: keys.to_owned(),
+            kme: String::new(),
+            sections: String::new(),
+        }
     }
 
-    pub(crate) fn with_tls(self, tls: &'static str) -> Self {
-        Network { tls, ..self }
+    /// `kme`: lines of the `[kme]` section of both KMEs; `HOST` in it becomes the site's address.
+    pub(crate) fn with_kme(self, kme: &str) -> Self {
+        Network { kme: kme.to_owned(), ..self }
+    }
+
+    /// `HOST` in it becomes the site's address.
+    pub(crate) fn with_sections(self, sections: &str) -> Self {
+        Network { sections: sections.to_owned(), ..self }
     }
 
     pub(crate) fn with_keys(self, keys: &str) -> Self {
@@ -70,24 +87,28 @@ impl Network {
             [kme]
             id = "KME-{own}"
             listen = "{host}:8443"
-            tls = "{tls}"
+            {kme}
             [tls]
             ca = "ca.pem"
             cert = "KME-{own}.pem"
             key = "KME-{own}.key"
             [sae]
             id = "{sae}"
+            additional = ["{sae}2"]
             [peer]
             kme_id = "KME-{peer}"
             address = "{peer_host}:9443"
             listen = "{host}:9443"
             sae_id = "{peer_sae}"
+            additional_sae_ids = ["{peer_sae}2"]
             [keys]
             {keys}
+            {sections}
             "#,
             sae = site.sae(),
             peer_sae = site.other().sae(),
-            tls = self.tls,
+            kme = self.kme.replace("HOST", &host.to_string()),
+            sections = self.sections.replace("HOST", &host.to_string()),
             keys = self.keys,
         );
         let path = self.pki.folder().join(format!("kme-{own}.toml"));
@@ -97,19 +118,7 @@ impl Network {
 
     /// Starts a site's KME and waits until it listens.
     pub(crate) fn start(&self, site: Site) -> Running {
-        let config = KmeConfig::load(&self.config_file(site)).unwrap();
-        let (stop, stopped) = oneshot::channel();
-        let (ready, is_ready) = mpsc::channel();
-        let thread = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let kme = Kme::bind(config).await.unwrap();
-                ready.send(()).unwrap();
-                kme.run(async { stopped.await.unwrap_or_default() }).await;
-            });
-        });
-        is_ready.recv_timeout(PATIENCE).expect("the KME listens");
-        Running { stop: Some(stop), thread: Some(thread) }
+        start(KmeConfig::load(&self.config_file(site)).unwrap())
     }
 
     pub(crate) fn host(&self, site: Site) -> IpAddr {
@@ -174,11 +183,28 @@ impl Drop for Running {
     }
 }
 
+/// Starts a KME and waits until it listens.
+pub(crate) fn start(config: KmeConfig) -> Running {
+    let (stop, stopped) = oneshot::channel();
+    let (ready, is_ready) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let kme = Kme::bind(config).await.unwrap();
+            ready.send(()).unwrap();
+            kme.run(async { stopped.await.unwrap_or_default() }).await;
+        });
+    });
+    is_ready.recv_timeout(PATIENCE).expect("the KME listens");
+    Running { stop: Some(stop), thread: Some(thread) }
+}
+
 /// A loopback address that no other test uses, so that fixed ports are free.
 pub(crate) fn own_host() -> IpAddr {
-    static NEXT: AtomicU8 = AtomicU8::new(1);
+    static NEXT: AtomicU16 = AtomicU16::new(0);
     let next = NEXT.fetch_add(1, Ordering::Relaxed);
-    assert_ne!(next, 255, "more hosts than this scheme has");
+    assert!(next < 500, "more hosts than this scheme has");
     let pid = process::id();
-    Ipv4Addr::new(127, 100 + (pid / 250 % 100) as u8, 1 + (pid % 250) as u8, next).into()
+    let block = 100 + 2 * (pid / 250 % 50) as u8 + (next / 250) as u8;
+    Ipv4Addr::new(127, block, 1 + (pid % 250) as u8, 1 + (next % 250) as u8).into()
 }

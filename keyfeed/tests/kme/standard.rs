@@ -1,8 +1,11 @@
+use std::fs;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use qhaul_keyfeed::kme::KmeConfig;
 
-use crate::sites::Network;
 use crate::sites::Site::{A, B};
+use crate::sites::{Network, start};
 
 const ENC_KEYS: &str = "/api/v1/keys/sae-b/enc_keys";
 const DEC_KEYS: &str = "/api/v1/keys/sae-a/dec_keys";
@@ -24,6 +27,31 @@ fn status_has_every_mandatory_field() {
     });
     assert_eq!(answer.json(), expected);
     assert_eq!(network.post(A, "/api/v1/keys/sae-b/status", "{}").status, 405);
+}
+
+#[test]
+fn the_standards_example_of_a_status_comes_out_word_for_word() {
+    let network = Network::new("rate = 0.0\nsize = 352\nstore = 100000\ninitial = 25000");
+    let names = [
+        ("KME-A", "AAAABBBBCCCCDDDD"),
+        ("KME-B", "EEEEFFFFGGGGHHHH"),
+        ("sae-a", "IIIIJJJJKKKKLLLL"),
+        ("sae-b", "MMMMNNNNOOOOPPPP"),
+    ];
+    let path = network.config_file(A);
+    let mut text = fs::read_to_string(&path).unwrap();
+    for (ours, standard) in names {
+        network.pki.issue(standard);
+        text = text.replace(ours, standard);
+    }
+    fs::write(&path, text).unwrap();
+    let _running = start(KmeConfig::load(&path).unwrap());
+    let answer = network.get_as("IIIIJJJJKKKKLLLL", A, "/api/v1/keys/MMMMNNNNOOOOPPPP/status");
+    let expected = r#"{"source_KME_ID":"AAAABBBBCCCCDDDD","target_KME_ID":"EEEEFFFFGGGGHHHH",
+        "master_SAE_ID":"IIIIJJJJKKKKLLLL","slave_SAE_ID":"MMMMNNNNOOOOPPPP","key_size":352,
+        "stored_key_count":25000,"max_key_count":100000,"max_key_per_request":128,
+        "max_key_size":1024,"min_key_size":64,"max_SAE_ID_count":0}"#;
+    assert_eq!(answer.body, expected.split_whitespace().collect::<String>());
 }
 
 #[test]
@@ -120,4 +148,44 @@ fn keys_that_nobody_fetches_expire() {
     std::thread::sleep(std::time::Duration::from_millis(1_100));
     let not_found = "one or more keys specified are not found on KME";
     network.get(B, &format!("{DEC_KEYS}?key_ID={}", key(&keys, 0).0)).assert_error(400, not_found);
+}
+
+#[test]
+fn each_named_sae_fetches_a_shared_key_once() {
+    let (network, _running) = Network::up("max_sae_ids = 1");
+    let shared = network.post(A, ENC_KEYS, r#"{"additional_slave_SAE_IDs":["sae-b2"]}"#).json();
+    let path = format!("{DEC_KEYS}?key_ID={}", key(&shared, 0).0);
+    let not_found = "one or more keys specified are not found on KME";
+    for sae in ["sae-b2", "sae-b"] {
+        assert_eq!(key(&network.get_as(sae, B, &path).json(), 0), key(&shared, 0), "{sae}");
+        network.get_as(sae, B, &path).assert_error(400, not_found);
+    }
+    let own = network.get(A, ENC_KEYS).json();
+    let refused = network.get_as("sae-b2", B, &format!("{DEC_KEYS}?key_ID={}", key(&own, 0).0));
+    assert_eq!((refused.status, refused.body.as_str()), (401, ""), "it was not named");
+}
+
+#[test]
+fn additional_saes_are_checked() {
+    let (network, _running) = Network::up("max_sae_ids = 1");
+    for list in [r#"["sae-b2","sae-a2"]"#, r#"["sae-z"]"#, r#"["sae-b"]"#] {
+        let answer = network.post(A, ENC_KEYS, &format!(r#"{{"additional_slave_SAE_IDs":{list}}}"#));
+        assert!(answer.status == 400 && answer.json()["message"].is_string(), "{list}: {}", answer.body);
+    }
+    assert_eq!(network.get(A, "/api/v1/keys/sae-b/status").json()["max_SAE_ID_count"], 1);
+}
+
+#[test]
+fn extensions_are_met_refused_or_ignored() {
+    let network = Network::new("").with_sections("[extensions]\nabc_route_type = [\"direct\"]");
+    let _running = [network.start(A), network.start(B)];
+    let ask = |kind: &str, name: &str, value: &str| {
+        network.post(A, ENC_KEYS, &format!(r#"{{"extension_{kind}":[{{"abc_{name}":"{value}"}}]}}"#))
+    };
+    assert_eq!(ask("mandatory", "route_type", "direct").status, 200);
+    ask("mandatory", "route_type", "indirect")
+        .assert_error(400, "not all extension_mandatory request options could be met");
+    ask("mandatory", "max_age", "1")
+        .assert_error(400, "not all extension_mandatory parameters are supported");
+    assert_eq!(ask("optional", "max_age", "1").status, 200);
 }

@@ -1,12 +1,12 @@
 use std::fs;
 use std::net::SocketAddr;
 
-use qhaul_keyfeed::{Etsi014, Etsi014Config, KeySource, SourceError};
+use qhaul_keyfeed::{Etsi014, Etsi014Config, KeySource, SourceError, TlsVersion};
 
 use crate::pki::Pki;
 use crate::sites::Network;
 use crate::sites::Site::{A, B};
-use crate::wire::exchange;
+use crate::wire::{canned_kme_of, exchange};
 
 const STATUS: &str = "GET /api/v1/keys/sae-b/status HTTP/1.1\r\nHost: kme\r\nConnection: close\r\n\r\n";
 
@@ -96,10 +96,25 @@ fn tls_1_2_is_for_those_who_ask_for_it() {
     let api = SocketAddr::new(network.host(A), 8443);
     assert!(exchange(&network.pki, api, &network.identity("sae-a"), &old, STATUS).is_err());
     drop(strict);
-    let network = network.with_tls("1.2");
+    let network = network.with_kme(r#"tls = "1.2""#);
     let _lenient = network.start(A);
     assert_eq!(exchange(&network.pki, api, &network.identity("sae-a"), &old, STATUS).unwrap().status, 200);
     assert!(network.client(A).status().is_ok());
+}
+
+#[test]
+fn a_kme_of_tls_1_2_is_served_if_that_is_allowed() {
+    let network = Network::new("");
+    let body = r#"{"source_KME_ID":"A","target_KME_ID":"B","master_SAE_ID":"a","slave_SAE_ID":"b","key_size":256,
+        "stored_key_count":1,"max_key_count":2,"max_key_per_request":3,"max_key_size":256,"min_key_size":256}"#;
+    let answer =
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+    let address = SocketAddr::new(network.host(A), 8443);
+    canned_kme_of(&[&rustls::version::TLS12], &network.identity("KME-A"), address, Some(answer));
+    let error = network.client(A).status().unwrap_err();
+    assert!(error.to_string().contains("1.2 where that is allowed"), "{error}");
+    let mut old = Etsi014::with_lowest_tls(network.client_config(A), TlsVersion::V1_2).unwrap();
+    assert_eq!(old.status().unwrap().max_key_per_request, 3);
 }
 
 #[test]

@@ -55,6 +55,13 @@ impl Network {
         )
     }
 
+    /// GET at a site's API as the SAE of that name.
+    pub(crate) fn get_as(&self, sae: &str, site: Site, path: &str) -> Raw {
+        let address = SocketAddr::new(self.host(site), 8443);
+        let request = format!("GET {path} HTTP/1.1\r\nHost: kme\r\nConnection: close\r\n\r\n");
+        exchange(&self.pki, address, &self.identity(sae), rustls::ALL_VERSIONS, &request).unwrap()
+    }
+
     fn send(&self, site: Site, request: &str) -> Raw {
         let address = SocketAddr::new(self.host(site), 8443);
         exchange(&self.pki, address, &self.identity(site.sae()), rustls::ALL_VERSIONS, request).unwrap()
@@ -78,9 +85,9 @@ pub(crate) fn exchange(
         .with_root_certificates(roots)
         .with_client_auth_cert(chain, key)
         .unwrap();
-    // Both names are in use among the tests' servers; which one it is does not matter here.
+    // These names are in use among the tests' servers; which one it is does not matter here.
     let mut last = None;
-    for name in ["KME-A", "KME-B"] {
+    for name in ["KME-A", "KME-B", "AAAABBBBCCCCDDDD"] {
         let tcp = TcpStream::connect_timeout(&address, PATIENCE)?;
         tcp.set_read_timeout(Some(PATIENCE))?;
         let tls =
@@ -96,9 +103,19 @@ pub(crate) fn exchange(
 
 /// A server with the KME's certificate that reads one request per connection and answers `answer`, or never if `None`.
 pub(crate) fn canned_kme(identity: &Identity, address: SocketAddr, answer: Option<String>) {
+    canned_kme_of(rustls::ALL_VERSIONS, identity, address, answer);
+}
+
+/// The same with other TLS versions.
+pub(crate) fn canned_kme_of(
+    versions: &[&'static SupportedProtocolVersion],
+    identity: &Identity,
+    address: SocketAddr,
+    answer: Option<String>,
+) {
     let (chain, key) = load(identity);
     let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(chain, key)
