@@ -12,19 +12,12 @@
 
 use crate::wire::{EtherType, L2, L3, Transport, parse_ip};
 
-/// What tells flows apart. Compared and hashed whole.
+/// What tells flows apart: addresses, VLANs, ports, EtherType, protocol and how finely it was looked at, in six words, so that it
+/// is hashed and compared in a few instructions.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct FlowId {
-    source: [u8; 16],
-    destination: [u8; 16],
-    vlans: [u16; 2],
-    ports: [u16; 2],
-    ethertype: u16,
-    protocol: u8,
-    kind: Kind,
-}
+pub struct FlowId([u64; 6]);
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy)]
 enum Kind {
     NotIp,
     NoPorts,
@@ -58,20 +51,21 @@ fn ip_flow(l2: &L2, l3: &L3) -> FlowId {
         Transport::Fragment => (Kind::Fragment, [0, 0]),
         Transport::None => (Kind::NoPorts, [0, 0]),
     };
-    let (source, destination, protocol) = (l3.source, l3.destination, l3.protocol);
-    FlowId { source, destination, vlans: l2.vlans, ports, ethertype: l2.ethertype.0, protocol, kind }
+    let (source, destination) = (u128::from_ne_bytes(l3.source), u128::from_ne_bytes(l3.destination));
+    flow_id(l2, [source, destination], ports, l3.protocol, kind)
 }
 
 fn other_flow(l2: &L2) -> FlowId {
-    FlowId {
-        source: [0; 16],
-        destination: [0; 16],
-        vlans: l2.vlans,
-        ports: [0, 0],
-        ethertype: l2.ethertype.0,
-        protocol: 0,
-        kind: Kind::NotIp,
-    }
+    flow_id(l2, [0, 0], [0, 0], 0, Kind::NotIp)
+}
+
+fn flow_id(l2: &L2, [source, destination]: [u128; 2], ports: [u16; 2], protocol: u8, kind: Kind) -> FlowId {
+    let high = |address: u128| (address >> 64) as u64;
+    let low = |address: u128| address as u64;
+    let tags = [l2.vlans[0], l2.vlans[1], ports[0], ports[1]];
+    let tags = tags.into_iter().fold(0, |word, part| (word << 16) | u64::from(part));
+    let rest = (u64::from(l2.ethertype.0) << 16) | (u64::from(protocol) << 8) | kind as u64;
+    FlowId([high(source), low(source), high(destination), low(destination), tags, rest])
 }
 
 #[cfg(test)]
