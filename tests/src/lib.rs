@@ -1,1 +1,31 @@
-//! 
+//! What the end-to-end tests stand on. The tests themselves are in `tests/e2e`, one file for each promise.
+//!
+//! A test brings up a whole lab ([`TestLab`]): two encryptors, two key servers, two hosts and a backhaul in network
+//! namespaces. It needs root, and the binaries `qhaul` and `qhaul-kme` beside the test's own build directory.
+
+/// Both ends of the backhaul, listened to.
+pub mod backhaul;
+/// The books that each encryptor keeps over its frames: what came in went out or has a reason why not.
+pub mod books;
+/// ESP from scratch, after RFC 4303 and RFC 4106, on another AES-GCM than the encryptor's.
+pub mod esp;
+/// Frames of every kind that a bump in the wire has to carry, each with the flow it belongs to.
+pub mod frames;
+/// The debug key log, as an outsider reads it.
+pub mod key_log;
+/// A lab under test: it checks its books at the end, and prints its last words when a test fails.
+pub mod lab;
+/// Work inside a network namespace.
+pub mod namespace;
+/// Other people's software that opens captured packets: Scapy, python3-cryptography and tshark.
+pub mod oracle;
+/// Raw Ethernet frames out of any interface.
+pub mod raw_port;
+/// Looks for key bytes in text, in every form in which they could leak.
+pub mod search;
+/// tcpdump at any interface.
+pub mod tap;
+/// Paced UDP that counts itself.
+pub mod traffic;
+
+pub use lab::TestLab;

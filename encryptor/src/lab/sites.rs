@@ -23,6 +23,9 @@ pub struct Sites {
     encryptors: [Option<Process>; 2],
     kmes: [Option<Process>; 2],
     binaries: Binaries,
+    /// `NAME=VALUE` for env(1), in front of whatever is started.
+    environment: Vec<String>,
+    run_arguments: [Vec<String>; 2],
     topology: Topology,
 }
 
@@ -42,7 +45,14 @@ impl Sites {
             site.kme_addresses.push(side.kme_v4().into());
         }
         pki::generate(topology.dir(), &names)?;
-        let sites = Self { encryptors: [None, None], kmes: [None, None], binaries, topology };
+        let sites = Self {
+            encryptors: [None, None],
+            kmes: [None, None],
+            binaries,
+            environment: Vec::new(),
+            run_arguments: Default::default(),
+            topology,
+        };
         for side in Side::BOTH {
             sites.write(&format!("kme-{side}.toml"), &kme_toml(side, ""))?;
             sites.configure(&SiteConfig::new(side))?;
@@ -83,10 +93,21 @@ impl Sites {
         self.write(&format!("site-{}.toml", config.side), &config.to_toml())
     }
 
+    /// Sets environment variables, such as `("QHAUL_LOG", "trace")`, of all that is started from now on.
+    pub fn set_environment(&mut self, variables: &[(&str, &str)]) {
+        self.environment = variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    }
+
+    /// Sets further arguments of `qhaul run` at one site, from its next start on. Relative paths in them start from the lab's
+    /// directory.
+    pub fn set_run_arguments(&mut self, side: Side, arguments: &[&str]) {
+        self.run_arguments[side.index()] = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+    }
+
     /// Starts a key server and waits until it listens.
     pub fn start_kme(&mut self, side: Side) -> Result<()> {
         let config = format!("kme-{side}.toml");
-        let argv = [self.binaries.qhaul_kme.as_str(), "--config", &config];
+        let argv = self.with_environment(&[self.binaries.qhaul_kme.as_str(), "--config", &config]);
         let mut kme = self.topology.start(Node::Kme(side), &format!("kme-{side}"), &argv)?;
         kme.wait_listening(KME_PORT, Duration::from_secs(10))?;
         self.kmes[side.index()] = Some(kme);
@@ -96,7 +117,8 @@ impl Sites {
     /// Starts an encryptor and returns at once; see [`Self::wait_active`].
     pub fn start_encryptor(&mut self, side: Side) -> Result<()> {
         let config = self.config_path(side).display().to_string();
-        let argv = [self.binaries.qhaul.as_str(), "run", "--config", &config];
+        let mut argv = self.with_environment(&[self.binaries.qhaul.as_str(), "run", "--config", &config]);
+        argv.extend(self.run_arguments[side.index()].iter().map(String::as_str));
         let encryptor = self.topology.start(Node::Gateway(side), &format!("qhaul-{side}"), &argv)?;
         self.encryptors[side.index()] = Some(encryptor);
         Ok(())
@@ -173,6 +195,14 @@ impl Sites {
     pub fn write(&self, name: &str, text: &str) -> Result<()> {
         let path = self.topology.dir().join(name);
         fs::write(&path, text).map_err(io_error(format!("cannot write {}", path.display())))
+    }
+
+    fn with_environment<'a>(&'a self, argv: &[&'a str]) -> Vec<&'a str> {
+        ["env"]
+            .into_iter()
+            .chain(self.environment.iter().map(String::as_str))
+            .chain(argv.iter().copied())
+            .collect()
     }
 }
 

@@ -1,0 +1,69 @@
+use qhaul::counters::{Tally, is_tx};
+use qhaul::drops::DropReason;
+use qhaul::status::{Rows, Status};
+
+/// The first account of an encryptor that does not balance, in words; `None` while no frame is under way and all is well.
+pub fn imbalance(status: &Status) -> Option<String> {
+    let tally = |tally: Tally| row(&status.counters.tallies, tally.name());
+    let dropped = |tx: bool| -> u64 {
+        let reasons = DropReason::ALL.iter().filter(|reason| is_tx(**reason) == tx);
+        reasons.map(|reason| row(&status.counters.drops, reason.name())).sum()
+    };
+    let sent = tally(Tally::CipherOut) + dropped(true);
+    let received = tally(Tally::PlainOut) + tally(Tally::Dummies) + dropped(false);
+    let accounts = [
+        ("plain_in against cipher_out and TX drops", tally(Tally::PlainIn), sent),
+        ("cipher_in against plain_out, dummies_in and RX drops", tally(Tally::CipherIn), received),
+        program(status, "plain"),
+        program(status, "cipher"),
+        ("the plain program's to_socket against plain_in", xdp(status, "plain", "to_socket"), {
+            tally(Tally::PlainIn) + lost_at_socket(status, "plain/")
+        }),
+        ("the cipher program's to_socket against cipher_in", xdp(status, "cipher", "to_socket"), {
+            tally(Tally::CipherIn) + lost_at_socket(status, "cipher/")
+        }),
+    ];
+    let wrong = accounts.into_iter().find(|(_, left, right)| left != right);
+    wrong.map(|(account, left, right)| format!("{account}: {left} is not {right}"))
+}
+
+/// A counter of one port's program; a name that it does not have is a mistake of the test.
+pub fn xdp(status: &Status, port: &str, counter: &str) -> u64 {
+    *status
+        .xdp
+        .get(port)
+        .and_then(|rows| rows.get(counter))
+        .unwrap_or_else(|| panic!("no counter {port}.{counter}"))
+}
+
+/// A drop counter of the worker, 0 if it never struck.
+pub fn dropped(status: &Status, reason: &str) -> u64 {
+    assert!(DropReason::ALL.iter().any(|known| known.name() == reason), "no drop reason {reason}");
+    row(&status.counters.drops, reason)
+}
+
+/// Drops of the worker since an earlier status, by reason.
+pub fn drops_since(now: &Status, then: &Status) -> Rows {
+    let grown =
+        |(reason, count): (&String, &u64)| (reason.clone(), count - row(&then.counters.drops, reason));
+    now.counters.drops.iter().map(grown).filter(|(_, count)| *count > 0).collect()
+}
+
+/// Everything that the program received against everything that became of it.
+fn program(status: &Status, port: &'static str) -> (&'static str, u64, u64) {
+    let account = if port == "plain" { "the plain program's frames" } else { "the cipher program's frames" };
+    let rows = status.xdp.get(port).cloned().unwrap_or_default();
+    let outcomes = rows.iter().filter(|(name, _)| *name != "received").map(|(_, count)| count).sum();
+    (account, row(&rows, "received"), outcomes)
+}
+
+/// Frames that the kernel dropped in front of the worker, or that the port found unusable.
+fn lost_at_socket(status: &Status, queues: &str) -> u64 {
+    let rows = status.queues.iter().filter(|(queue, _)| queue.starts_with(queues)).map(|(_, rows)| rows);
+    let names = ["kernel_rx_dropped", "kernel_rx_ring_full", "rx_chained", "rx_invalid"];
+    rows.flat_map(|rows| names.map(|name| row(rows, name))).sum()
+}
+
+fn row(rows: &Rows, name: &str) -> u64 {
+    rows.get(name).copied().unwrap_or_default()
+}

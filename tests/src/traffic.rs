@@ -1,0 +1,180 @@
+use std::collections::HashSet;
+use std::io::ErrorKind;
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
+use qhaul::lab::Topology;
+use qhaul::lab::ping::MARKER;
+use qhaul::lab::plan::{Node, Side};
+
+use crate::namespace::inside;
+
+const PORT: u16 = 7000;
+/// Flows, each from a port of its own.
+const FLOWS: usize = 4;
+/// Silence after which nothing is under way any more, once sending has ended.
+const SILENCE: Duration = Duration::from_millis(1500);
+
+/// Numbered UDP datagrams at a steady pace from one host to the other, over four flows. Each carries the text that the
+/// eavesdropper looks for.
+#[derive(Debug)]
+pub struct Traffic {
+    stop: Arc<AtomicBool>,
+    sent: Arc<AtomicU64>,
+    received: Arc<AtomicU64>,
+    sender: JoinHandle<Result<Vec<Instant>>>,
+    receiver: JoinHandle<Result<Vec<Arrival>>>,
+}
+
+/// What passed.
+#[derive(Clone, Debug)]
+pub struct Passed {
+    /// When each datagram was sent, by its number.
+    pub sent: Vec<Instant>,
+    /// Each that arrived, in the order in which they did.
+    pub arrivals: Vec<Arrival>,
+}
+
+/// A datagram that arrived.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// Its number.
+    pub number: u64,
+    /// When it came.
+    pub at: Instant,
+}
+
+impl Traffic {
+    /// Starts sending from one host to the other, `rate` datagrams a second.
+    pub fn start(topology: &Topology, from: Side, rate: u32) -> Result<Traffic> {
+        let to = from.peer();
+        let inbox = inside(topology, Node::Host(to), || {
+            let socket = UdpSocket::bind((to.host_v4(), PORT))?;
+            socket.set_read_timeout(Some(Duration::from_millis(50)))?;
+            // What this process does not read in time is not the encryptor's loss.
+            setsockopt(&socket, RcvBufForce, &(16 << 20))?;
+            Ok(socket)
+        })?;
+        let outboxes = inside(topology, Node::Host(from), || {
+            let open = |_| -> Result<UdpSocket> {
+                let socket = UdpSocket::bind((from.host_v4(), 0))?;
+                socket.connect((to.host_v4(), PORT))?;
+                Ok(socket)
+            };
+            (0..FLOWS).map(open).collect::<Result<Vec<_>>>()
+        })?;
+        let (stop, sent, received) = <(Arc<AtomicBool>, Arc<AtomicU64>, Arc<AtomicU64>)>::default();
+        let sender = {
+            let (stop, count) = (stop.clone(), sent.clone());
+            thread::spawn(move || send(&outboxes, rate, &stop, &count))
+        };
+        let receiver = {
+            let (stop, sent, count) = (stop.clone(), sent.clone(), received.clone());
+            thread::spawn(move || receive(&inbox, &stop, &sent, &count))
+        };
+        Ok(Traffic { stop, sent, received, sender, receiver })
+    }
+
+    /// Datagrams sent so far.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Datagrams that have arrived so far.
+    pub fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// Stops sending and waits for what is under way.
+    pub fn finish(self) -> Result<Passed> {
+        self.stop.store(true, Ordering::Relaxed);
+        let panicked = |_| anyhow!("the traffic panicked");
+        let sent = self.sender.join().map_err(panicked)??;
+        let arrivals = self.receiver.join().map_err(panicked)??;
+        Ok(Passed { sent, arrivals })
+    }
+}
+
+impl Passed {
+    /// Numbers that never arrived.
+    pub fn lost(&self) -> Vec<u64> {
+        let arrived: HashSet<u64> = self.arrivals.iter().map(|arrival| arrival.number).collect();
+        (0..self.sent.len() as u64).filter(|number| !arrived.contains(number)).collect()
+    }
+
+    /// Datagrams that arrived a second time.
+    pub fn duplicates(&self) -> usize {
+        self.arrivals.len() - (self.sent.len() - self.lost().len())
+    }
+
+    /// Time from `moment` to the first arrival of a datagram that was sent after it.
+    pub fn resumed_after(&self, moment: Instant) -> Option<Duration> {
+        let late = |arrival: &&Arrival| self.sent[arrival.number as usize] >= moment;
+        self.arrivals.iter().find(late).map(|arrival| arrival.at.saturating_duration_since(moment))
+    }
+}
+
+fn send(outboxes: &[UdpSocket], rate: u32, stop: &AtomicBool, count: &AtomicU64) -> Result<Vec<Instant>> {
+    let pace = Duration::from_secs(1) / rate;
+    let mut sent = Vec::new();
+    let mut next = Instant::now();
+    while !stop.load(Ordering::Relaxed) {
+        let number = sent.len();
+        let datagram = datagram(number);
+        sent.push(Instant::now());
+        outboxes[number % FLOWS].send(&datagram).with_context(|| format!("sending datagram {number}"))?;
+        count.store(sent.len() as u64, Ordering::Relaxed);
+        // A machine that was busy elsewhere makes the pace slower, never a burst.
+        next = (next + pace).max(Instant::now());
+        thread::sleep(next.saturating_duration_since(Instant::now()));
+    }
+    Ok(sent)
+}
+
+fn receive(
+    inbox: &UdpSocket,
+    stop: &AtomicBool,
+    sent: &AtomicU64,
+    count: &AtomicU64,
+) -> Result<Vec<Arrival>> {
+    let mut arrivals = Vec::new();
+    let mut buffer = [0; 2048];
+    let mut last = Instant::now();
+    loop {
+        match inbox.recv(&mut buffer) {
+            Ok(length) => {
+                last = Instant::now();
+                let number = u64::from_be_bytes(*buffer.first_chunk().context("eight bytes")?);
+                let genuine = number < sent.load(Ordering::Relaxed) + 1
+                    && buffer[..length] == datagram(number as usize);
+                anyhow::ensure!(
+                    genuine,
+                    "a datagram arrived that was never sent: {:02x?}",
+                    &buffer[..length.min(40)]
+                );
+                arrivals.push(Arrival { number, at: last });
+                count.store(arrivals.len() as u64, Ordering::Relaxed);
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                let all = arrivals.len() as u64 >= sent.load(Ordering::Relaxed);
+                let over = stop.load(Ordering::Relaxed) && (all || last.elapsed() > SILENCE);
+                if over {
+                    return Ok(arrivals);
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The number, then the marker over and over; 64 to 1,400 bytes.
+fn datagram(number: usize) -> Vec<u8> {
+    let mut datagram = (number as u64).to_be_bytes().to_vec();
+    datagram.extend(MARKER.iter().cycle().take(56 + number * 61 % 1337));
+    datagram
+}

@@ -1,0 +1,12 @@
+//! End-to-end tests: two whole sites in network namespaces, real traffic, and a backhaul that is listened to and attacked.
+//!
+//! They need root, are bounded in time, and disturb each other's pace: run them with `--test-threads=1`, as `make test` does.
+//! One program for all of them: it is linked once.
+
+mod bad_input;
+mod crash;
+mod fail_closed;
+mod hostile_wire;
+mod oracle;
+mod rotation;
+mod secrecy;
