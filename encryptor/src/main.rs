@@ -14,6 +14,7 @@ use qhaul::keylog::KeyLog;
 use qhaul::lab::Options;
 use qhaul::pki::{PkiNames, SiteNames};
 use qhaul::{control, lab, pki, status};
+use qhaul_keyfeed::SourceStatus;
 
 /// A bump in the wire for 5G backhaul: per-flow AES-256-GCM over AF_XDP, keyed by QKD.
 #[derive(Parser)]
@@ -93,7 +94,17 @@ enum LabCommand {
 
 fn main() -> ExitCode {
     log_to_stderr();
-    match dispatch(Args::parse()) {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) if error.use_stderr() => {
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            eprintln!("qhaul: {line}: see `qhaul --help`");
+            return ExitCode::from(2);
+        }
+        Err(help) => help.exit(),
+    };
+    match dispatch(args) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -143,12 +154,9 @@ fn check_site(config: &Config) -> anyhow::Result<bool> {
         sound &= finding.grade != Grade::Fault;
         println!("{mark} {}", finding.line);
     }
-    if let Some(kme) = &config.kme {
-        match control::key_source(config, kme).and_then(|mut source| source.status()) {
-            Ok(status) => println!(
-                "ok      key server {} answers: {} keys of {} bits for {}",
-                status.source_kme_id, status.stored_key_count, status.key_size_bits, status.slave_sae_id
-            ),
+    if let Some(feed) = &config.feed {
+        match feed.source.clone().prepare().and_then(|maker| maker.make()?.status()) {
+            Ok(status) => println!("{}", key_server_line(&status)),
             Err(error) => {
                 sound = false;
                 println!("FAULT   key server: {error}");
@@ -159,6 +167,15 @@ fn check_site(config: &Config) -> anyhow::Result<bool> {
         bail!("this site cannot run as configured: see FAULT above");
     }
     Ok(true)
+}
+
+fn key_server_line(status: &SourceStatus) -> String {
+    let SourceStatus { source_kme_id, stored_key_count, key_size_bits, slave_sae_id, .. } = status;
+    let alarm =
+        status.extension.as_ref().map(|extension| format!("; it says {extension}")).unwrap_or_default();
+    format!(
+        "ok      key server {source_kme_id} answers: {stored_key_count} keys of {key_size_bits} bits for {slave_sae_id}{alarm}"
+    )
 }
 
 fn show_status(config: &Config, json: bool) -> anyhow::Result<bool> {

@@ -4,7 +4,12 @@
 //! (kernel: net/ipv4/arp.c, `arp_format_neigh_entry`).
 
 use std::fs;
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::Ipv4Addr;
+use std::os::fd::AsRawFd;
+
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, sendto, socket,
+};
 
 use crate::wire::MacAddr;
 
@@ -16,12 +21,43 @@ pub fn lookup(interface: &str, address: Ipv4Addr) -> Option<MacAddr> {
     parse(&fs::read_to_string("/proc/net/arp").ok()?, interface, address)
 }
 
-/// Has the kernel resolve `address`: a datagram to the discard port (RFC 863), whose loss is as good as its arrival.
-pub fn solicit(from: Ipv4Addr, address: Ipv4Addr) {
-    let sent = UdpSocket::bind((from, 0)).and_then(|socket| socket.send_to(&[], (address, 9)));
-    if let Err(error) = sent {
-        tracing::debug!("soliciting {address}: {error}");
+/// Has the kernel resolve `address` on the interface with number `index`, by ARP and without a packet of ours: RTM_NEWNEIGH with
+/// NTF_USE (kernel: net/core/neighbour.c, `neigh_add`).
+pub fn solicit(index: u32, address: Ipv4Addr) {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let sent = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute).and_then(
+        |netlink| {
+            sendto(
+                netlink.as_raw_fd(),
+                &use_neighbour(index, address),
+                &NetlinkAddr::new(0, 0),
+                MsgFlags::empty(),
+            )
+        },
+    );
+    if let Err(errno) = sent {
+        tracing::debug!("soliciting {address}: {errno}");
     }
+}
+
+/// `struct nlmsghdr`, `struct ndmsg` and the attribute NDA_DST (`linux/netlink.h`, `linux/neighbour.h`), in the host's byte order.
+fn use_neighbour(index: u32, address: Ipv4Addr) -> [u8; 36] {
+    const RTM_NEWNEIGH: u16 = 28;
+    const REQUEST_CREATE: u16 = 0x001 | 0x400;
+    const AF_INET: u8 = 2;
+    const NTF_USE: u8 = 0x01;
+    const NDA_DST: u16 = 1;
+    let mut message = [0; 36];
+    message[0..4].copy_from_slice(&36u32.to_ne_bytes());
+    message[4..6].copy_from_slice(&RTM_NEWNEIGH.to_ne_bytes());
+    message[6..8].copy_from_slice(&REQUEST_CREATE.to_ne_bytes());
+    message[16] = AF_INET;
+    message[20..24].copy_from_slice(&index.to_ne_bytes());
+    message[26] = NTF_USE;
+    message[28..30].copy_from_slice(&8u16.to_ne_bytes());
+    message[30..32].copy_from_slice(&NDA_DST.to_ne_bytes());
+    message[32..36].copy_from_slice(&address.octets());
+    message
 }
 
 fn parse(table: &str, interface: &str, address: Ipv4Addr) -> Option<MacAddr> {

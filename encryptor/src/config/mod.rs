@@ -3,6 +3,7 @@
 //! As typed ([`raw`], serde) and as meant ([`Config`], checked) are two types: whoever holds a `Config` need not ask
 //! again whether it makes sense. Whether this host can carry it out is another question, asked by [`crate::check`].
 
+mod feed;
 mod raw;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,8 @@ use crate::flows::FlowLimits;
 use crate::keys::Combine;
 use crate::link::IdentityFiles;
 use crate::xsk::BindMode;
+
+pub use feed::Feed;
 
 /// A setting that cannot be, in one line that names file, place, cause and remedy.
 #[derive(Debug, thiserror::Error)]
@@ -51,25 +54,6 @@ pub enum Polling {
     Adaptive,
 }
 
-/// The key server.
-#[derive(Clone, Debug)]
-pub struct Kme {
-    /// Base URL, `https://host:port`.
-    pub url: String,
-    /// Name in its certificate, where that is not the URL's host.
-    pub name: Option<String>,
-    /// CA certificates, PEM.
-    pub ca: PathBuf,
-    /// Our certificate as SAE, PEM.
-    pub cert: PathBuf,
-    /// Its key, PEM.
-    pub key: PathBuf,
-    /// Longest time for one request.
-    pub timeout: Duration,
-    /// How long `qhaul run` waits for a first answer before it gives up.
-    pub startup: Duration,
-}
-
 /// A site's configuration, checked in itself.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -99,8 +83,8 @@ pub struct Config {
     pub channel_port: u16,
     /// Certificates of the link channel.
     pub channel: IdentityFiles,
-    /// The key server, unless `combine` needs none.
-    pub kme: Option<Kme>,
+    /// Where keys come from, unless `combine` needs none.
+    pub feed: Option<Feed>,
     /// What epoch secrets are made of.
     pub combine: Combine,
     /// The pre-shared key's file, if `combine` needs one.
@@ -145,7 +129,7 @@ impl Config {
 
     /// The kind of key source that both sites must share.
     pub fn key_source(&self) -> &'static str {
-        if self.kme.is_some() { "etsi014" } else { "none" }
+        self.feed.as_ref().map_or("none", |feed| feed.kind)
     }
 
     /// The bind mode and whether the driver's own XDP is asked for, in the order in which they are tried.

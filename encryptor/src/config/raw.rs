@@ -7,7 +7,8 @@ use std::time::Duration;
 use qhaul_keyfeed::SaeId;
 use serde::{Deserialize, Deserializer, de::Error};
 
-use super::{Config, Kme, Mode, Polling};
+use super::feed::{RawKeyFiles, RawKmes, feed};
+use super::{Config, Mode, Polling};
 use crate::flows::FlowLimits;
 use crate::keys::Combine;
 use crate::link::IdentityFiles;
@@ -21,7 +22,9 @@ pub(super) struct Raw {
     plain: Plain,
     cipher: Cipher,
     channel: RawChannel,
-    kme: Option<RawKme>,
+    #[serde(default)]
+    kme: RawKmes,
+    key_files: Option<RawKeyFiles>,
     #[serde(default)]
     keys: Keys,
     #[serde(default)]
@@ -65,20 +68,6 @@ struct RawChannel {
     key: PathBuf,
     peer_name: Option<String>,
     peer_fingerprint: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawKme {
-    url: String,
-    name: Option<String>,
-    ca: PathBuf,
-    cert: PathBuf,
-    key: PathBuf,
-    #[serde(default = "default_timeout", deserialize_with = "duration")]
-    timeout: Duration,
-    #[serde(default = "default_startup", deserialize_with = "duration")]
-    startup: Duration,
 }
 
 #[derive(Deserialize)]
@@ -136,15 +125,7 @@ fn default_channel_port() -> u16 {
     4501
 }
 
-fn default_timeout() -> Duration {
-    Duration::from_secs(2)
-}
-
-fn default_startup() -> Duration {
-    Duration::from_secs(10)
-}
-
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     humantime::parse_duration(&text).map_err(|_| {
         D::Error::custom(format!("\"{text}\" is not a duration: write \"60s\", \"500ms\" or \"1h\""))
@@ -172,7 +153,7 @@ impl Raw {
             channel: identity(self.channel.peer_fingerprint.as_deref(), &self.site, &self.channel, folder)?,
             link: self.link,
             sae,
-            peer_sae,
+            peer_sae: peer_sae.clone(),
             control,
             plain: self.plain.interface,
             cipher: self.cipher.interface,
@@ -182,7 +163,7 @@ impl Raw {
             udp_port: self.cipher.udp_port,
             nat: self.cipher.nat,
             channel_port: self.channel.port,
-            kme: kme(self.kme, self.keys.combine, folder)?,
+            feed: feed(self.kme, self.key_files, self.keys.combine, &peer_sae, folder)?,
             combine: self.keys.combine,
             psk: psk(self.keys.psk, self.keys.combine, folder)?,
             rotate: self.keys.rotate,
@@ -256,7 +237,7 @@ impl Raw {
     }
 }
 
-fn demand(holds: bool, otherwise: &str) -> Result<(), String> {
+pub(super) fn demand(holds: bool, otherwise: &str) -> Result<(), String> {
     if holds { Ok(()) } else { Err(otherwise.to_string()) }
 }
 
@@ -305,27 +286,4 @@ fn psk(path: Option<PathBuf>, combine: Combine, folder: &Path) -> Result<Option<
         (Some(_), false) => Err(format!("keys.psk is set, but keys.combine = \"{combine}\" does not use it")),
         (path, _) => Ok(path.map(|path| folder.join(path))),
     }
-}
-
-fn kme(raw: Option<RawKme>, combine: Combine, folder: &Path) -> Result<Option<Kme>, String> {
-    let Some(raw) = raw else {
-        let reason = format!("keys.combine = \"{combine}\" needs keys of a key server: add a [kme] section");
-        return if combine.needs_qkd() { Err(reason) } else { Ok(None) };
-    };
-    demand(
-        combine.needs_qkd(),
-        &format!("keys.combine = \"{combine}\" uses no key server: remove the [kme] section"),
-    )?;
-    demand(raw.url.starts_with("https://"), "kme.url must start with https://: ETSI GS QKD 014 demands TLS")?;
-    let waits = raw.startup <= Duration::from_secs(24 * 3600) && raw.timeout <= Duration::from_secs(60);
-    demand(waits, "kme.startup is at most a day (\"24h\") and kme.timeout a minute (\"60s\")")?;
-    Ok(Some(Kme {
-        url: raw.url,
-        name: raw.name,
-        ca: folder.join(raw.ca),
-        cert: folder.join(raw.cert),
-        key: folder.join(raw.key),
-        timeout: raw.timeout,
-        startup: raw.startup,
-    }))
 }

@@ -44,6 +44,38 @@ fn each_mistake_is_one_line_that_names_it() {
 }
 
 #[test]
+fn keys_come_from_one_server_several_or_files() {
+    let section = SAMPLE.find("[kme]").unwrap()..SAMPLE.find("[keys]").unwrap();
+    let with =
+        |sections: &str| parse(&[&SAMPLE[..section.start], sections, "\n", &SAMPLE[section.end..]].concat());
+    let server = |protocol: &str, more: &str| {
+        format!(
+            "url = \"https://k:1\"\nca = \"c\"\ncert = \"c\"\nkey = \"k\"\nprotocol = \"{protocol}\"\n{more}\n"
+        )
+    };
+    let kind = |sections: &str| with(sections).unwrap().key_source();
+    let (etsi, skip) = (server("etsi014", ""), server("skip", "remote_system = \"KP-B\""));
+    assert_eq!(kind(&format!("[kme]\n{etsi}")), "etsi014");
+    assert_eq!(kind(&format!("[[kme]]\n{etsi}[[kme]]\n{etsi}")), "etsi014");
+    assert_eq!(kind(&format!("[kme]\n{skip}")), "skip");
+    assert_eq!(kind("[key_files]\ndirectory = \"d\"\nhalf = \"first\""), "file");
+    let mistakes = [
+        (format!("[[kme]]\n{etsi}[[kme]]\n{skip}"), "same protocol"),
+        (format!("[kme]\n{}", server("skip", "")), "remote_system"),
+        (format!("[kme]\n{}", server("etsi014", "remote_system = \"x\"")), "remote_system"),
+        (format!("[kme]\n{}", server("etsi014", "tiemout = \"1s\"")), "tiemout"),
+        (format!("[kme]\n{}", server("etsi014", "timeout = \"2h\"")), "kme.timeout"),
+        ("[key_files]\nhalf = \"first\"".into(), "directory or fifo"),
+        (format!("[kme]\n{etsi}[key_files]\nfifo = \"f\"\nhalf = \"first\""), "[key_files]"),
+        (String::new(), "[kme]"),
+    ];
+    for (sections, named) in mistakes {
+        let line = with(&sections).unwrap_err();
+        assert!(line.contains(named) && !line.contains('\n'), "{sections}: {line}");
+    }
+}
+
+#[test]
 fn a_fingerprint_is_read_with_or_without_colons() {
     let pinned = |text: &str| {
         parse(&SAMPLE.replacen("# peer_fingerprint = \"...\"", &format!("peer_fingerprint = \"{text}\""), 1))

@@ -26,10 +26,10 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use tracing::{info, warn};
 
-use qhaul_keyfeed::{Etsi014, Etsi014Config, Feeder, KeySource, SourceError};
+use qhaul_keyfeed::{Feeder, SourceError};
 
 use crate::budget::Budget;
-use crate::config::{Config, Kme};
+use crate::config::Config;
 use crate::counters::Counters;
 use crate::datapath::{self, DataPathError};
 use crate::epoch::{Agreement, Terms};
@@ -146,6 +146,7 @@ pub fn run(config: &Config, log: KeyLog) -> Result<(), RunError> {
         programs: path.programs,
         mode: path.mode,
         next_hop,
+        cipher_index: ports.cipher.index,
     });
     info!(
         "link \"{}\": {} to {}, combine = \"{}\"",
@@ -220,27 +221,14 @@ fn host(config: &Config) -> Result<check::Ports, RunError> {
     ports.ok_or_else(|| RunError::Host("the interfaces cannot be read".into()))
 }
 
-/// The key source of a configuration, ready to be asked.
-pub fn key_source(config: &Config, kme: &Kme) -> Result<Box<dyn KeySource>, SourceError> {
-    let source = Etsi014::new(Etsi014Config {
-        url: kme.url.clone(),
-        ca: kme.ca.clone(),
-        cert: kme.cert.clone(),
-        key: kme.key.clone(),
-        kme_name: kme.name.clone(),
-        peer_sae: config.peer_sae.clone(),
-        timeout: kme.timeout,
-    })?;
-    Ok(Box::new(source))
-}
-
 fn feeder(config: &Config, waker: &Arc<Waker>) -> Result<Option<Feeder>, RunError> {
-    let Some(kme) = &config.kme else { return Ok(None) };
+    let Some(feed) = &config.feed else { return Ok(None) };
     let waker = waker.clone();
     let wake = move || {
         let _ = waker.wake();
     };
-    Ok(Some(Feeder::start(|| key_source(config, kme), wake)?))
+    let maker = feed.source.clone().prepare()?;
+    Ok(Some(Feeder::start(|| maker.make(), wake)?))
 }
 
 fn open_link(config: &Config, poll: &Poll) -> Result<Link, RunError> {

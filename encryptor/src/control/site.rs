@@ -39,6 +39,7 @@ pub(super) struct SiteParts {
     pub(super) programs: Programs,
     pub(super) mode: &'static str,
     pub(super) next_hop: NextHop,
+    pub(super) cipher_index: u32,
 }
 
 /// A site at work.
@@ -110,7 +111,7 @@ impl Site {
         let SiteParts { feed, agreement, .. } = &mut self.parts;
         let actions = feed.turn(now, agreement.keyring());
         self.carry_out(actions, now)?;
-        let startup = self.parts.config.kme.as_ref().map_or(Duration::ZERO, |kme| kme.startup);
+        let startup = self.parts.config.feed.as_ref().map_or(Duration::ZERO, |feed| feed.startup);
         if !self.parts.feed.answered() && now >= self.started + startup {
             let reason = self.parts.feed.trouble().unwrap_or("it did not answer").to_string();
             return Err(RunError::NoKeys { waited: startup, reason });
@@ -122,7 +123,7 @@ impl Site {
         let (interface, address) = (&self.parts.config.cipher, self.parts.config.next_hop);
         let found = neighbour::lookup(interface, address);
         if found.is_none() {
-            neighbour::solicit(self.parts.config.address, address);
+            neighbour::solicit(self.parts.cipher_index, address);
             self.next_second = Instant::now() + SECOND / 10;
         }
         if found.is_some() && found != self.parts.next_hop.get() {
