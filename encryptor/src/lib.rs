@@ -5,6 +5,7 @@
 //! (`control` -> `link` -> `epoch` -> `keys` -> `flows`).
 
 pub mod aead;
+pub mod audit;
 pub mod budget;
 pub mod check;
 pub mod classify;
@@ -24,6 +25,7 @@ pub mod neighbour;
 #[cfg(test)]
 mod packet_tests;
 pub mod pki;
+pub mod plan;
 pub mod protect;
 pub mod replay;
 pub mod secure;

@@ -1,6 +1,7 @@
 //! `qhaul`: the encryptor's command line.
 
 use std::io::{self, IsTerminal};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -13,7 +14,8 @@ use qhaul::config::Config;
 use qhaul::keylog::KeyLog;
 use qhaul::lab::Options;
 use qhaul::pki::{PkiNames, SiteNames};
-use qhaul::{control, lab, pki, status};
+use qhaul::plan::{KeyRate, Plan, PlanInput};
+use qhaul::{audit, control, lab, pki, status};
 use qhaul_keyfeed::SourceStatus;
 
 /// A bump in the wire for 5G backhaul: per-flow AES-256-GCM over AF_XDP, keyed by QKD.
@@ -44,6 +46,32 @@ enum Command {
         #[arg(long)]
         config: PathBuf,
     },
+    /// Reckon whether the key servers can feed the rotation, and how long the keys at hand last when they cannot.
+    Plan {
+        /// The site's file.
+        #[arg(long)]
+        config: PathBuf,
+        /// What the key servers make, such as "2kbit/s" or "8 keys/s".
+        #[arg(long)]
+        rate: Option<KeyRate>,
+        /// Links that draw on the same pair of key servers.
+        #[arg(long, default_value = "1")]
+        links: NonZeroU32,
+        /// Quantum links that a key is relayed over.
+        #[arg(long, default_value = "1")]
+        hops: NonZeroU32,
+        /// An outage to be ridden out, such as "10m".
+        #[arg(long)]
+        outage: Option<humantime::Duration>,
+        /// One JSON object instead of a page.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check an audit log.
+    Audit {
+        #[command(subcommand)]
+        command: AuditCommand,
+    },
     /// Tell how a running encryptor does.
     Status {
         /// The site's file.
@@ -72,6 +100,18 @@ enum Command {
         /// Prefix of the namespaces' names.
         #[arg(long, global = true, default_value = "qh")]
         prefix: String,
+    },
+}
+
+#[derive(Subcommand)]
+enum AuditCommand {
+    /// Show that nothing was removed, changed or put in.
+    Verify {
+        /// The log's newest file.
+        log: PathBuf,
+        /// The hash of the last line as it was noted elsewhere: shows that the end was not cut off.
+        #[arg(long)]
+        head: Option<String>,
     },
 }
 
@@ -134,6 +174,12 @@ fn dispatch(args: Args) -> anyhow::Result<bool> {
             Ok(true)
         }
         Command::Check { config } => check_site(&Config::load(&config)?),
+        Command::Plan { config, rate, links, hops, outage, json } => {
+            let outage = outage.map(Into::into);
+            let input = PlanInput { rate, links, hops, outage, ..Config::load(&config)?.plan_input() };
+            show_plan(&Plan::new(&input), json)
+        }
+        Command::Audit { command: AuditCommand::Verify { log, head } } => verify_audit(&log, head.as_deref()),
         Command::Status { config, json } => show_status(&Config::load(&config)?, json),
         Command::Pki { dir, sites, keep_authority_keys } => {
             make_certificates(&dir, sites, keep_authority_keys)
@@ -176,6 +222,24 @@ fn key_server_line(status: &SourceStatus) -> String {
     format!(
         "ok      key server {source_kme_id} answers: {stored_key_count} keys of {key_size_bits} bits for {slave_sae_id}{alarm}"
     )
+}
+
+/// Exit 1 when the rate is known and too low.
+fn show_plan(plan: &Plan, json: bool) -> anyhow::Result<bool> {
+    match json {
+        true => println!("{}", serde_json::to_string(plan)?),
+        false => print!("{}", plan.page()),
+    }
+    Ok(plan.is_feasible() != Some(false))
+}
+
+fn verify_audit(log: &std::path::Path, head: Option<&str>) -> anyhow::Result<bool> {
+    let report = match head {
+        Some(head) => audit::verify_against(log, head)?,
+        None => audit::verify(log)?,
+    };
+    println!("{report}");
+    Ok(true)
 }
 
 fn show_status(config: &Config, json: bool) -> anyhow::Result<bool> {

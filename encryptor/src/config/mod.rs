@@ -10,6 +10,7 @@ mod tests;
 
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use qhaul_keyfeed::SaeId;
 use crate::flows::FlowLimits;
 use crate::keys::Combine;
 use crate::link::IdentityFiles;
+use crate::plan::PlanInput;
 use crate::xsk::BindMode;
 
 pub use feed::Feed;
@@ -65,6 +67,8 @@ pub struct Config {
     pub peer_sae: SaeId,
     /// The control socket.
     pub control: PathBuf,
+    /// The audit log and its size in bytes at which a new file is begun, if there is to be one.
+    pub audit: Option<(PathBuf, u64)>,
     /// Interface on the trusted side.
     pub plain: String,
     /// Interface on the backhaul.
@@ -125,6 +129,20 @@ impl Config {
     pub fn parse(text: &str, folder: &Path) -> Result<Config, String> {
         let raw: raw::Raw = toml::from_str(text).map_err(|error| located(text, &error))?;
         raw.check(folder)
+    }
+
+    /// What `qhaul plan` starts from: this link alone, of which the key server's rate is not known.
+    pub fn plan_input(&self) -> PlanInput {
+        PlanInput {
+            rotate: self.rotate,
+            hard_limit: self.hard_limit,
+            links: NonZeroU32::MIN,
+            hops: NonZeroU32::MIN,
+            rate: None,
+            pool: self.pool,
+            stored: None,
+            outage: None,
+        }
     }
 
     /// The kind of key source that both sites must share.

@@ -29,6 +29,15 @@ pub(super) struct Raw {
     keys: Keys,
     #[serde(default)]
     worker: Worker,
+    audit: Option<RawAudit>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawAudit {
+    log: PathBuf,
+    #[serde(default = "default_audit_mib")]
+    max_mib: u64,
 }
 
 #[derive(Deserialize)]
@@ -117,6 +126,10 @@ impl Default for Worker {
     }
 }
 
+fn default_audit_mib() -> u64 {
+    64
+}
+
 fn default_udp_port() -> u16 {
     4500
 }
@@ -145,6 +158,7 @@ impl Raw {
         let sae = sae_id("site.sae", &self.site.sae)?;
         let peer_sae = sae_id("site.peer_sae", &self.site.peer_sae)?;
         let default_hard_limit = (self.keys.rotate * 10).max(Duration::from_secs(60));
+        let audit = self.audit.map(|audit| (folder.join(audit.log), audit.max_mib.clamp(1, 1 << 20) << 20));
         let control = match &self.site.control {
             Some(path) => folder.join(path),
             None => PathBuf::from(format!("/run/qhaul/{}.sock", self.link)),
@@ -155,6 +169,7 @@ impl Raw {
             sae,
             peer_sae: peer_sae.clone(),
             control,
+            audit,
             plain: self.plain.interface,
             cipher: self.cipher.interface,
             address: self.cipher.address,

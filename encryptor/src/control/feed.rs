@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use qhaul_keyfeed::{FeedReply, Feeder, KeyId, SourceError};
 use tracing::{info, warn};
 
+use super::witness::Witness;
 use crate::epoch::{Action, Keyring};
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
@@ -35,11 +36,12 @@ impl Feed {
     }
 
     /// Takes in answers and asks for what is wanted.
-    pub(super) fn turn(&mut self, now: Instant, keyring: &mut Keyring) -> Vec<Action> {
+    pub(super) fn turn(&mut self, now: Instant, keyring: &mut Keyring, witness: &mut Witness) -> Vec<Action> {
         let mut actions = Vec::new();
         while let Some(reply) = self.feeder.as_ref().and_then(Feeder::poll) {
             match reply {
                 FeedReply::New(Ok(keys)) => {
+                    witness.obtained(keys.iter().map(|key| &key.id));
                     keyring.fetched_new(keys);
                     self.recovered();
                 }

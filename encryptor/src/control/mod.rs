@@ -8,6 +8,7 @@ mod link;
 mod site;
 mod tables;
 mod telling;
+mod witness;
 
 use std::fs;
 use std::io;
@@ -28,6 +29,7 @@ use tracing::{info, warn};
 
 use qhaul_keyfeed::{Feeder, SourceError};
 
+use crate::audit::{Audit, AuditError};
 use crate::budget::Budget;
 use crate::config::Config;
 use crate::counters::Counters;
@@ -36,6 +38,7 @@ use crate::epoch::{Agreement, Terms};
 use crate::keylog::KeyLog;
 use crate::keys::{Psk, SessionId};
 use crate::link::{ChannelIdentity, IdentityError};
+use crate::plan::Plan;
 use crate::protect::{NextHop, Protect};
 use crate::unprotect::Unprotect;
 use crate::wire::{ETH_HLEN, MacAddr, OuterTemplate};
@@ -46,6 +49,7 @@ use feed::Feed;
 use link::Link;
 use site::{Site, SiteParts};
 use tables::Tables;
+use witness::Witness;
 
 const WAKE: Token = Token(0);
 const SIGNALS: Token = Token(1);
@@ -66,6 +70,9 @@ pub enum RunError {
     /// The engine is broken.
     #[error("{0}")]
     Engine(&'static str),
+    /// The audit log.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// Memory cannot be locked.
     #[error(transparent)]
     Memory(#[from] secure::NotLocked),
@@ -118,6 +125,10 @@ pub fn run(config: &Config, log: KeyLog) -> Result<(), RunError> {
     let feeder = feeder(config, &waker)?;
     let link = open_link(config, &poll)?;
     let status = StatusSocket::open(&config.control)?;
+    let audit = match &config.audit {
+        Some((path, max_bytes)) => Audit::open(path, *max_bytes)?,
+        None => Audit::off(),
+    };
     let path = datapath::open(config, &ports.plain, &ports.cipher)?;
     let next_hop = NextHop::default();
     let counters = Arc::new(Counters::new());
@@ -147,7 +158,9 @@ pub fn run(config: &Config, log: KeyLog) -> Result<(), RunError> {
         mode: path.mode,
         next_hop,
         cipher_index: ports.cipher.index,
+        witness: Witness::new(audit, &config.link),
     });
+    info!("{}", Plan::new(&config.plan_input()).verdict());
     info!(
         "link \"{}\": {} to {}, combine = \"{}\"",
         config.link, config.address, config.peer, config.combine
@@ -159,7 +172,7 @@ pub fn run(config: &Config, log: KeyLog) -> Result<(), RunError> {
         Err(_) if result.is_ok() => Err(RunError::Worker("it panicked; the log says where".into())),
         _ => result,
     };
-    site.end(result.is_err());
+    site.end(result.as_ref().err().map(ToString::to_string));
     result
 }
 

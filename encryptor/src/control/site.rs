@@ -11,6 +11,8 @@ use super::RunError;
 use super::feed::Feed;
 use super::link::{Link, LinkEvent};
 use super::tables::Tables;
+use super::witness::Witness;
+use crate::audit::Direction;
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::datapath::Programs;
@@ -40,6 +42,7 @@ pub(super) struct SiteParts {
     pub(super) mode: &'static str,
     pub(super) next_hop: NextHop,
     pub(super) cipher_index: u32,
+    pub(super) witness: Witness,
 }
 
 /// A site at work.
@@ -89,8 +92,9 @@ impl Site {
             self.each_second();
         }
         self.keys(now)?;
-        let SiteParts { link, agreement, .. } = &mut self.parts;
+        let SiteParts { link, agreement, witness, .. } = &mut self.parts;
         let actions = agreement.tick(now, &mut |offer| link.export(offer));
+        witness.watch(agreement.sender(), now);
         self.carry_out(actions, now)
     }
 
@@ -101,15 +105,16 @@ impl Site {
     }
 
     /// Lets go of the ports, after the worker has ended. After a fault the plain port may stay shut.
-    pub(super) fn end(mut self, failed: bool) {
-        if failed {
+    pub(super) fn end(mut self, fault: Option<String>) {
+        self.parts.witness.stop(fault.as_deref().unwrap_or("a signal"));
+        if fault.is_some() {
             self.parts.programs.fail(self.parts.agreement.proven());
         }
     }
 
     fn keys(&mut self, now: Instant) -> Result<(), RunError> {
-        let SiteParts { feed, agreement, .. } = &mut self.parts;
-        let actions = feed.turn(now, agreement.keyring());
+        let SiteParts { feed, agreement, witness, .. } = &mut self.parts;
+        let actions = feed.turn(now, agreement.keyring(), witness);
         self.carry_out(actions, now)?;
         let startup = self.parts.config.feed.as_ref().map_or(Duration::ZERO, |feed| feed.startup);
         if !self.parts.feed.answered() && now >= self.started + startup {
@@ -135,7 +140,7 @@ impl Site {
 
     fn link_events(&mut self, events: Vec<LinkEvent>, now: Instant) -> Result<(), RunError> {
         for event in events {
-            let SiteParts { link, agreement, .. } = &mut self.parts;
+            let SiteParts { link, agreement, witness, .. } = &mut self.parts;
             let actions = match event {
                 LinkEvent::Up => agreement.connected(),
                 LinkEvent::Down => {
@@ -145,6 +150,7 @@ impl Site {
                 // After hanging up the rest of what came in is of no interest.
                 LinkEvent::Said(..) if !link.is_up() => Vec::new(),
                 LinkEvent::Said(message, bytes) => {
+                    witness.heard(&message);
                     let heard = agreement.heard(now, message, &bytes, &mut |offer| link.export(offer));
                     heard.map_err(|disagreement| self.farewell(&disagreement))?
                 }
@@ -163,21 +169,24 @@ impl Site {
     }
 
     fn worker_event(&mut self, event: Event, now: Instant) -> Result<(), RunError> {
-        let SiteParts { agreement, tables, .. } = &mut self.parts;
+        let SiteParts { agreement, tables, witness, .. } = &mut self.parts;
         let actions = match event {
             Event::TxSwitched(epoch) => agreement.tx_switched(now, epoch),
             Event::RxInstalled(epoch) => agreement.rx_installed(epoch),
             Event::Probed(epoch) => agreement.probed(epoch),
             Event::TxRetired(epoch) => {
+                witness.retired(Direction::Tx, epoch.epoch());
                 tables.wipe_tx(*epoch);
                 Vec::new()
             }
             Event::RxRetired(epoch) => {
+                witness.retired(Direction::Rx, epoch.epoch());
                 agreement.rx_retired(epoch.epoch());
                 tables.wipe_rx(*epoch);
                 Vec::new()
             }
             Event::RotationWish => {
+                witness.soft_limit();
                 agreement.rotation_wish();
                 Vec::new()
             }
@@ -193,8 +202,14 @@ impl Site {
     fn carry_out(&mut self, actions: Vec<Action>, now: Instant) -> Result<(), RunError> {
         for action in actions {
             match action {
-                Action::Say(message) => self.parts.link.say(&message),
-                Action::SayOffer(record) => self.parts.link.say_record(&record),
+                Action::Say(message) => {
+                    self.parts.witness.said(&message);
+                    self.parts.link.say(&message);
+                }
+                Action::SayOffer { offer, record } => {
+                    self.parts.witness.said(&offer);
+                    self.parts.link.say_record(&record);
+                }
                 Action::HangUp => self.parts.link.hang_up(),
                 Action::Fetch(items) => {
                     let SiteParts { feed, agreement, .. } = &mut self.parts;
@@ -209,6 +224,7 @@ impl Site {
                 Action::SwitchTx(epoch) => self.command(Command::SwitchTx(epoch)),
                 Action::WithdrawTx => {
                     warn!("the peer has lost our keys: traffic waits for a new epoch");
+                    self.parts.witness.withdrawn();
                     self.command(Command::WithdrawTx);
                 }
                 Action::InstallRx { epoch, lane, key } => {

@@ -32,8 +32,13 @@ use crate::spi::Epoch;
 pub enum Action {
     /// Send a message to the peer.
     Say(Message),
-    /// Send these bytes of an offer, which the key was derived for.
-    SayOffer(Vec<u8>),
+    /// Send an offer, in the very bytes that its key was derived for.
+    SayOffer {
+        /// The offer.
+        offer: Message,
+        /// It as a record.
+        record: Vec<u8>,
+    },
     /// End the connection to the peer.
     HangUp,
     /// Fetch the keys of these places and key_IDs from our key server.

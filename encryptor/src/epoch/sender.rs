@@ -339,7 +339,8 @@ impl Sender {
         }
         let nonce = SessionId(nonce).to_string();
         let key = taken.as_ref().map(|(offered, _)| offered.clone());
-        let record = encode(&Message::Offer { epoch, key, nonce, lane: self.lane });
+        let offer = Message::Offer { epoch, key, nonce, lane: self.lane };
+        let record = encode(&offer);
         let direction = Direction {
             sender: (&self.terms.sae, self.terms.session),
             receiver: (&self.terms.peer_sae, peer.session),
@@ -350,7 +351,7 @@ impl Sender {
                 let deadline = now + STEP_TIMEOUT;
                 self.due = Some(now + self.supply.period(self.terms.rotate, self.terms.hard_limit));
                 self.attempt = Attempt::Offered { epoch, key: Box::new(key), deadline };
-                vec![Action::SayOffer(record)]
+                vec![Action::SayOffer { offer, record }]
             }
             Err(error) => {
                 self.fail(now, error.to_string());

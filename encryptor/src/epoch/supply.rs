@@ -22,7 +22,7 @@ pub enum Supply {
 
 impl Supply {
     /// The state with `ready` of `depth` keys, after `self`.
-    pub(super) fn next(self, ready: usize, depth: usize) -> Supply {
+    pub fn next(self, ready: usize, depth: usize) -> Supply {
         match ready {
             _ if 2 * ready > depth => Supply::Plenty,
             _ if self == Supply::Filling => Supply::Filling,
@@ -33,7 +33,7 @@ impl Supply {
     }
 
     /// The period of rotation: stretched, but so that a successor is tried well before the hard limit.
-    pub(super) fn period(self, rotate: Duration, hard_limit: Duration) -> Duration {
+    pub fn period(self, rotate: Duration, hard_limit: Duration) -> Duration {
         let factor = match self {
             Supply::Filling | Supply::Plenty => 1,
             Supply::Low => 2,

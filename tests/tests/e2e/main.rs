@@ -3,6 +3,7 @@
 //! They need root, are bounded in time, and disturb each other's pace: run them with `--test-threads=1`, as `make test` does.
 //! One program for all of them: it is linked once.
 
+mod audit;
 mod bad_input;
 mod crash;
 mod fail_closed;

@@ -277,9 +277,8 @@ impl World {
                 Action::Say(message) => {
                     self.post(end, message.clone(), encode(&message)[4..].to_vec(), faults)
                 }
-                Action::SayOffer(record) => {
-                    let message = serde_json::from_slice(&record[4..]).unwrap();
-                    self.post(end, message, record[4..].to_vec(), faults);
+                Action::SayOffer { offer, record } => {
+                    self.post(end, offer, record[4..].to_vec(), faults);
                 }
                 Action::HangUp => self.break_connection(),
                 Action::Fetch(items) => self.errand(end, Errand::ById { items }),
