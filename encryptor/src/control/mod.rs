@@ -6,21 +6,18 @@
 mod feed;
 mod link;
 mod site;
+mod status_socket;
 mod tables;
 mod telling;
 mod witness;
 
-use std::fs;
 use std::io;
 use std::net::SocketAddrV4;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mio::net::UnixListener;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use nix::sys::signal::{SigSet, Signal};
@@ -48,6 +45,7 @@ use crate::{check, secure};
 use feed::Feed;
 use link::Link;
 use site::{Site, SiteParts};
+use status_socket::StatusSocket;
 use tables::Tables;
 use witness::Witness;
 
@@ -185,7 +183,7 @@ fn turn_until_done(
     let registry = poll.registry();
     registry
         .register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)
-        .and_then(|()| registry.register(&mut status.listener, STATUS, Interest::READABLE))
+        .and_then(|()| status.register(registry, STATUS))
         .map_err(io_error("epoll"))?;
     let mut events = Events::with_capacity(64);
     loop {
@@ -295,45 +293,4 @@ fn spawn(worker: Worker, core: usize) -> Result<thread::JoinHandle<()>, RunError
         .name(format!("worker-{core}"))
         .spawn(pinned)
         .map_err(io_error("starting the worker"))
-}
-
-/// The control socket: whoever connects gets the status, and that is all it does.
-struct StatusSocket {
-    listener: UnixListener,
-    path: std::path::PathBuf,
-}
-
-impl StatusSocket {
-    fn open(path: &Path) -> Result<StatusSocket, RunError> {
-        let action = format!("opening site.control = {}", path.display());
-        if std::os::unix::net::UnixStream::connect(path).is_ok() {
-            let line =
-                format!("{}: another qhaul runs with this control socket: stop it first", path.display());
-            return Err(RunError::Host(line));
-        }
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(io_error(&action))?;
-        }
-        // What a killed process left behind, and nothing else.
-        if fs::symlink_metadata(path).is_ok_and(|there| there.file_type().is_socket()) {
-            let _ = fs::remove_file(path);
-        }
-        let listener = UnixListener::bind(path).map_err(io_error(&action))?;
-        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
-            .map_err(io_error(&action))?;
-        Ok(StatusSocket { listener, path: path.to_path_buf() })
-    }
-
-    fn serve(&self, status: impl Fn() -> crate::status::Status) {
-        while let Ok((stream, _)) = self.listener.accept() {
-            let text = serde_json::to_vec(&status()).unwrap_or_default();
-            telling::write_all(stream, &text);
-        }
-    }
-}
-
-impl Drop for StatusSocket {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
-    }
 }

@@ -1,23 +1,13 @@
 //! The status of a site, put together from its parts.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::time::Instant;
-
-use mio::net::UnixStream;
 
 use super::site::Site;
 use crate::counters::{Gauge, Tally};
 use crate::drops::DropReason;
 use crate::spi::Epoch;
 use crate::status::{KeyStatus, Rows, RxStatus, Status, TxStatus, WorkerCounters};
-
-/// Writes a status to whoever asked. It fits the socket's buffer; a reader that does not read loses it.
-pub(super) fn write_all(mut stream: UnixStream, text: &[u8]) {
-    if let Err(error) = stream.write_all(text) {
-        tracing::debug!("control socket: {error}");
-    }
-}
 
 impl Site {
     /// All that there is to tell.

@@ -4,11 +4,13 @@
 //! is installed twice for sending, no sender uses an epoch that its receiver gave up, and once faults stop traffic is
 //! back on fresh keys.
 
+mod parts;
 mod world;
 
 use std::time::Duration;
 
-use world::{Faults, World};
+use parts::Faults;
+use world::World;
 
 /// Runs a schedule: a quiet start, faults, and quiet again.
 fn survive(seed: u64, faults: Faults) {
