@@ -132,6 +132,11 @@ timeout = "2s"
     }
 }
 
+/// The key server's control socket, in the lab's directory.
+pub(super) fn kme_control(side: Side) -> String {
+    format!("kme-{side}.sock")
+}
+
 /// The key server's file at one site; `keys` are the lines of its `[keys]` section, such as `rate = 0.0`.
 pub fn kme_toml(side: Side, keys: &str) -> String {
     let (peer, kme, sae, address) = (side.peer(), side.kme(), side.sae(), side.kme_v4());
@@ -141,6 +146,7 @@ pub fn kme_toml(side: Side, keys: &str) -> String {
 [kme]
 id = "{kme}"
 listen = "{address}:{KME_PORT}"
+control = "{}"                # for `qhaul-kme ctl`
 
 [tls]
 ca = "kme-ca.pem"
@@ -157,7 +163,8 @@ listen = "{address}:{KME_PEER_PORT}"
 address = "{peer_address}:{KME_PEER_PORT}"
 
 [keys]
-{keys}"#
+{keys}"#,
+        kme_control(side)
     )
 }
 

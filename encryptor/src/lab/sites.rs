@@ -8,7 +8,7 @@ use super::Options;
 use super::error::{LabError, Result, io_error};
 use super::plan::{KME_PORT, Node, Side};
 use super::process::Process;
-use super::site_config::{SiteConfig, kme_toml};
+use super::site_config::{SiteConfig, kme_control, kme_toml};
 use super::status::Status;
 use super::topology::Topology;
 use super::wait::wait_for;
@@ -144,6 +144,19 @@ impl Sites {
     /// The running key server.
     pub fn kme(&mut self, side: Side) -> Option<&mut Process> {
         self.kmes[side.index()].as_mut()
+    }
+
+    /// SIGKILLs a key server, as a power cut would: its keys are gone with it.
+    pub fn kill_kme(&mut self, side: Side) -> Result<()> {
+        self.kmes[side.index()].take().map_or(Ok(()), |mut kme| kme.kill().map(drop))
+    }
+
+    /// Commands a key server's weather, such as `["set", "down", "--for", "60"]`, or asks for it by `["show"]`; gives the
+    /// weather from then on, in JSON.
+    pub fn weather(&self, side: Side, command: &[&str]) -> Result<String> {
+        let socket = self.topology.dir().join(kme_control(side)).display().to_string();
+        let argv = [&[self.binaries.qhaul_kme.as_str(), "ctl", "--socket", &socket], command].concat();
+        self.topology.exec(Node::Kme(side), &argv)
     }
 
     /// SIGKILLs an encryptor, as a crash would.

@@ -11,3 +11,4 @@ mod hostile_wire;
 mod oracle;
 mod rotation;
 mod secrecy;
+mod weather;
