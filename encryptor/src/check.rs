@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::datapath::{cipher_mtu_needed, has_address};
 use crate::keys::Psk;
 use crate::link::ChannelIdentity;
+use crate::plan::Plan;
 use crate::xsk::Interface;
 
 /// The largest MTU at which drivers take an XDP program that handles single buffers (on veth 3,506 bytes).
@@ -53,6 +54,9 @@ pub fn host(config: &Config) -> (Vec<Finding>, Option<Ports>) {
         leaks(config, &mut findings);
     }
     core(config, &mut findings);
+    if config.combine.needs_qkd() {
+        findings.add(Grade::Fine, Plan::new(&config.plan_input()).verdict());
+    }
     certificates(config, &mut findings);
     (findings.0, ports)
 }

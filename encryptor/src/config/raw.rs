@@ -92,7 +92,37 @@ struct Keys {
     grace: Duration,
     #[serde(deserialize_with = "optional_duration")]
     hard_limit: Option<Duration>,
-    pool: usize,
+    #[serde(deserialize_with = "pool")]
+    pool: Pool,
+}
+
+/// How many keys are held ahead: a number, or the time that they are to last at the set rotation.
+#[derive(Clone, Copy)]
+enum Pool {
+    Keys(usize),
+    Time(Duration),
+}
+
+impl Pool {
+    fn keys(self, rotate: Duration) -> usize {
+        match self {
+            Pool::Keys(keys) => keys,
+            Pool::Time(time) => {
+                time.as_nanos().div_ceil(rotate.as_nanos().max(1)).try_into().unwrap_or(usize::MAX)
+            }
+        }
+    }
+}
+
+fn pool<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Pool, D::Error> {
+    let bad = || {
+        D::Error::custom("keys.pool is a number of keys, such as 16, or a time to ride out, such as \"120s\"")
+    };
+    match toml::Value::deserialize(deserializer)? {
+        toml::Value::Integer(keys) => usize::try_from(keys).map(Pool::Keys).map_err(|_| bad()),
+        toml::Value::String(text) => humantime::parse_duration(&text).map(Pool::Time).map_err(|_| bad()),
+        _ => Err(bad()),
+    }
 }
 
 impl Default for Keys {
@@ -105,7 +135,7 @@ impl Default for Keys {
             rotate: Duration::from_secs(60),
             grace: Duration::from_secs(1),
             hard_limit: None,
-            pool: 16,
+            pool: Pool::Keys(16),
         }
     }
 }
@@ -189,7 +219,7 @@ impl Raw {
             },
             grace: self.keys.grace,
             hard_limit: self.keys.hard_limit.unwrap_or(default_hard_limit),
-            pool: self.keys.pool,
+            pool: self.keys.pool.keys(self.keys.rotate),
             core: self.worker.core,
             polling: self.worker.polling,
             mode: self.worker.mode,
@@ -241,7 +271,8 @@ impl Raw {
         demand(hard, "keys.hard_limit must be longer than keys.rotate, or traffic stops at every rotation")?;
         let sane = keys.hard_limit.is_none_or(|limit| limit <= Duration::from_secs(7 * 24 * 3600));
         demand(sane, "keys.hard_limit is longer than a week: a limit that never strikes is none")?;
-        demand((1..=4096).contains(&keys.pool), "keys.pool is within 1 to 4096 keys")
+        let held = keys.pool.keys(keys.rotate);
+        demand((1..=4096).contains(&held), &format!("keys.pool comes to {held} keys: it is within 1 to 4096"))
     }
 
     fn check_worker(&self) -> Result<(), String> {

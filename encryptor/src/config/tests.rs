@@ -76,6 +76,20 @@ fn keys_come_from_one_server_several_or_files() {
 }
 
 #[test]
+fn the_pool_is_a_number_or_a_time() {
+    let pool = |value: &str| {
+        parse(&SAMPLE.replacen("pool = 16", &format!("pool = {value}"), 1)).map(|config| config.pool)
+    };
+    assert_eq!(pool("120"), Ok(120));
+    assert_eq!(pool("\"10m\""), Ok(10), "at a rotation of 60 s");
+    assert_eq!(pool("\"61s\""), Ok(2));
+    for wrong in ["0", "-1", "\"many\"", "\"60days\"", "1.5"] {
+        let line = pool(wrong).unwrap_err();
+        assert!(line.contains("keys.pool") && !line.contains('\n'), "{wrong}: {line}");
+    }
+}
+
+#[test]
 fn a_fingerprint_is_read_with_or_without_colons() {
     let pinned = |text: &str| {
         parse(&SAMPLE.replacen("# peer_fingerprint = \"...\"", &format!("peer_fingerprint = \"{text}\""), 1))

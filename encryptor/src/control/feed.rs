@@ -93,7 +93,15 @@ impl Feed {
     }
 
     fn pause(&mut self, now: Instant) {
-        self.not_before = Some(now + self.backoff);
+        self.not_before = Some(now + jittered(self.backoff));
         self.backoff = (self.backoff * 2).min(LAST_BACKOFF);
     }
+}
+
+/// Three to five quarters of a pause, so that sites that lost one key server together do not all come back to it at once.
+fn jittered(pause: Duration) -> Duration {
+    let mut random = [0];
+    // Without randomness the pause is as good, only less spread.
+    let _ = aws_lc_rs::rand::fill(&mut random);
+    pause * 3 / 4 + pause * u32::from(random[0]) / 512
 }
