@@ -147,7 +147,7 @@ pub fn run(config: &Config, log: KeyLog) -> Result<(), RunError> {
         agreement: Agreement::new(terms(config)?, config.flows, config.pool, site::LANE),
         link,
         feed: Feed::new(feeder),
-        tables: Tables::new(config.flows, config.limits, log),
+        tables: Tables::new(config.flows, (config.rotate, config.grace), config.limits, log),
         commands,
         events,
         worker_waker,

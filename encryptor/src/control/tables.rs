@@ -18,14 +18,23 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    /// Tables for `capacity` flows. What a rotation needs at once is made now: three to send, four to receive.
-    pub(super) fn new(capacity: u32, limits: FlowLimits, log: KeyLog) -> Tables {
+    /// Tables for `capacity` flows. All that the rotation needs at once is made now, so that memory stays as it is: to send, the
+    /// epoch in use, the next and the last; to receive, these and all that are kept for the grace time, with room for a worker
+    /// or a control thread that is late.
+    pub(super) fn new(
+        capacity: u32,
+        (rotate, grace): (Duration, Duration),
+        limits: FlowLimits,
+        log: KeyLog,
+    ) -> Tables {
+        let leaving = grace.as_millis().div_ceil(rotate.as_millis().max(1)) as usize;
+        let to_receive = (3 + leaving + leaving / 2).min(Epoch::COUNT - 1);
         Tables {
             capacity,
             limits,
             log,
-            tx: (0..3).map(|_| TxTable::new(capacity)).collect(),
-            rx: (0..4).map(|_| RxTable::new(capacity)).collect(),
+            tx: (0..3 + leaving / 8).map(|_| TxTable::new(capacity)).collect(),
+            rx: (0..to_receive).map(|_| RxTable::new(capacity)).collect(),
         }
     }
 
@@ -36,7 +45,7 @@ impl Tables {
 
     /// Bytes that the tables of a new site take.
     pub(super) fn initial_size(&self) -> usize {
-        3 * TxTable::size(self.capacity) + 4 * RxTable::size(self.capacity)
+        self.tx.len() * TxTable::size(self.capacity) + self.rx.len() * RxTable::size(self.capacity)
     }
 
     /// A sending epoch in free memory.
