@@ -28,6 +28,8 @@ pub enum DataPathError {
 #[derive(Debug)]
 pub struct Programs {
     interface: String,
+    proven: bool,
+    released: bool,
     /// Ports whose VLAN stripping was switched off, to be put back.
     stripped: Vec<String>,
     /// For as long as the data path lives.
@@ -37,7 +39,16 @@ pub struct Programs {
 }
 
 impl Drop for Programs {
+    /// Whatever the way out: the plain port stays shut if it was shut before this process, or if traffic has passed. Nobody is to
+    /// find clear frames where there were encrypted ones. Only a clean end opens it; a first start that fails changes nothing.
     fn drop(&mut self) {
+        if !self.released && (self.proven || self.plain.replaced_stale()) {
+            self.plain.stay_shut();
+            let name = &self.interface;
+            warn!(
+                "{name}: the plain port stays shut; `qhaul run` takes it again, `ip link set dev {name} xdp off` opens it"
+            );
+        }
         for name in &self.stripped {
             if let Err(error) = set_vlan_stripping(name, true) {
                 warn!("{error}");
@@ -47,17 +58,14 @@ impl Drop for Programs {
 }
 
 impl Programs {
-    /// The process ends by a fault. The plain port stays shut if it was shut before this process, or if traffic was `proven`
-    /// to pass: nobody is to find clear frames where there were encrypted ones. A first start that fails changes nothing.
-    pub fn fail(&mut self, proven: bool) {
-        if proven || self.plain.replaced_stale() {
-            self.plain.stay_shut();
-            tracing::warn!(
-                "{}: the plain port stays shut; `qhaul run` takes it again, `ip link set dev {} xdp off` opens it",
-                self.interface,
-                self.interface
-            );
-        }
+    /// Traffic has passed.
+    pub fn prove(&mut self) {
+        self.proven = true;
+    }
+
+    /// Ends cleanly: both ports are the kernel's again.
+    pub fn release(mut self) {
+        self.released = true;
     }
 
     /// What the programs counted.
@@ -115,23 +123,16 @@ fn open_in(
     attach: AttachMode,
     bind: BindMode,
 ) -> Result<DataPath, DataPathError> {
-    let mut programs = attach_programs(config, plain, attach)?;
-    match open_queues(config, plain, cipher, bind, &programs) {
-        Ok(queues) => {
-            let zero_copy =
-                queues.plain.iter().chain(&queues.cipher).all(|port| port.live_mode() == LiveMode::ZeroCopy);
-            let mode = match (attach, zero_copy) {
-                (_, true) => "zero-copy",
-                (AttachMode::Native, false) => "native-copy",
-                (AttachMode::Generic, false) => "generic",
-            };
-            Ok(DataPath { programs, queues, mode })
-        }
-        Err(error) => {
-            programs.fail(false);
-            Err(error)
-        }
-    }
+    let programs = attach_programs(config, plain, attach)?;
+    let queues = open_queues(config, plain, cipher, bind, &programs)?;
+    let zero_copy =
+        queues.plain.iter().chain(&queues.cipher).all(|port| port.live_mode() == LiveMode::ZeroCopy);
+    let mode = match (attach, zero_copy) {
+        (_, true) => "zero-copy",
+        (AttachMode::Native, false) => "native-copy",
+        (AttachMode::Generic, false) => "generic",
+    };
+    Ok(DataPath { programs, queues, mode })
 }
 
 fn open_queues(
@@ -175,6 +176,8 @@ fn attach_programs(
     };
     let mut programs = Programs {
         interface: config.plain.clone(),
+        proven: false,
+        released: false,
         stripped: Vec::new(),
         _promiscuous: Promiscuous::new(plain)?,
         cipher: CipherProgram::attach(&config.cipher, attach, &settings)?,

@@ -127,6 +127,7 @@ pub fn run(config: &Config, log: KeyLog) -> Result<(), RunError> {
         Some((path, max_bytes)) => Audit::open(path, *max_bytes)?,
         None => Audit::off(),
     };
+    let terms = terms(config)?;
     let path = datapath::open(config, &ports.plain, &ports.cipher)?;
     let next_hop = NextHop::default();
     let counters = Arc::new(Counters::new());
@@ -144,7 +145,7 @@ pub fn run(config: &Config, log: KeyLog) -> Result<(), RunError> {
     let worker = spawn(worker, config.core)?;
     let mut site = Site::new(SiteParts {
         config: config.clone(),
-        agreement: Agreement::new(terms(config)?, config.flows, config.pool, site::LANE),
+        agreement: Agreement::new(terms, config.flows, config.pool, site::LANE),
         link,
         feed: Feed::new(feeder),
         tables: Tables::new(config.flows, (config.rotate, config.grace), config.limits, log),

@@ -107,8 +107,8 @@ impl Site {
     /// Lets go of the ports, after the worker has ended. After a fault the plain port may stay shut.
     pub(super) fn end(mut self, fault: Option<String>) {
         self.parts.witness.stop(fault.as_deref().unwrap_or("a signal"));
-        if fault.is_some() {
-            self.parts.programs.fail(self.parts.agreement.proven());
+        if fault.is_none() {
+            self.parts.programs.release();
         }
     }
 
@@ -169,9 +169,12 @@ impl Site {
     }
 
     fn worker_event(&mut self, event: Event, now: Instant) -> Result<(), RunError> {
-        let SiteParts { agreement, tables, witness, .. } = &mut self.parts;
+        let SiteParts { agreement, tables, witness, programs, .. } = &mut self.parts;
         let actions = match event {
-            Event::TxSwitched(epoch) => agreement.tx_switched(now, epoch),
+            Event::TxSwitched(epoch) => {
+                programs.prove();
+                agreement.tx_switched(now, epoch)
+            }
             Event::RxInstalled(epoch) => agreement.rx_installed(epoch),
             Event::Probed(epoch) => agreement.probed(epoch),
             Event::TxRetired(epoch) => {

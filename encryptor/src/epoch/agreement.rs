@@ -69,11 +69,6 @@ impl Agreement {
         &self.keyring
     }
 
-    /// Whether an epoch was ever in use.
-    pub fn proven(&self) -> bool {
-        self.proven
-    }
-
     /// A connection stands; an earlier one, if any, is gone.
     pub fn connected(&mut self) -> Vec<Action> {
         self.disconnected();
