@@ -159,7 +159,8 @@ fn bare_aead(size: usize, span: Duration) -> Result<(f64, f64)> {
         let middle = Instant::now();
         let mut jobs: Vec<OpenJob<'_>> = Vec::with_capacity(BURST);
         for (iv, body) in (first..).zip(&mut bodies) {
-            jobs.push(OpenJob { key: &key, spi, iv, sequence_low: iv as u32, body, genuine: false });
+            let (sequence_high, sequence_low) = ((iv >> 32) as u32, iv as u32);
+            jobs.push(OpenJob { key: &key, spi, iv, sequence_high, sequence_low, body, genuine: false });
         }
         open_burst(black_box(&mut jobs));
         seal += middle - start;

@@ -88,6 +88,8 @@ pub struct OpenJob<'a> {
     pub spi: Spi,
     /// The IV as read.
     pub iv: u64,
+    /// The high half of the sequence number, as read from the IV or inferred.
+    pub sequence_high: u32,
     /// The low half of the sequence number as the ESP header has it.
     pub sequence_low: u32,
     /// Ciphertext and ICV; becomes plaintext and ICV.
@@ -109,7 +111,7 @@ pub fn seal_burst(jobs: &mut [SealJob<'_>]) {
 /// Opens a burst in place. What is not genuine is left unusable and marked so.
 pub fn open_burst(jobs: &mut [OpenJob<'_>]) {
     for job in jobs {
-        let aad = aad(job.spi, (job.iv >> 32) as u32, job.sequence_low);
+        let aad = aad(job.spi, job.sequence_high, job.sequence_low);
         job.genuine = job.key.key.open_in_place(job.key.nonce(job.iv), aad, job.body).is_ok();
     }
 }
@@ -165,6 +167,7 @@ mod tests {
                 key: &key,
                 spi: spi(),
                 iv: sequence,
+                sequence_high: (sequence >> 32) as u32,
                 sequence_low,
                 body: &mut body,
                 genuine: false,
@@ -181,7 +184,9 @@ mod tests {
         let key = AeadKey::new(&flow);
         let sealed = oracle(&flow, 77, b"sixteen bytes ok");
         let open = |iv: u64, sequence_low: u32, spi: Spi, mut body: Vec<u8>| {
-            let mut jobs = [OpenJob { key: &key, spi, iv, sequence_low, body: &mut body, genuine: true }];
+            let sequence_high = (iv >> 32) as u32;
+            let body = &mut body;
+            let mut jobs = [OpenJob { key: &key, spi, iv, sequence_high, sequence_low, body, genuine: true }];
             open_burst(&mut jobs);
             jobs[0].genuine
         };

@@ -15,6 +15,7 @@ pub mod counters;
 pub mod datapath;
 pub mod drops;
 pub mod epoch;
+pub mod esn;
 pub mod esp;
 pub mod flows;
 pub mod keylog;

@@ -1,5 +1,7 @@
 //! The packet path as a whole, without a socket: what `protect` makes, `unprotect` opens, and nothing else.
 
+mod any_iv;
+
 use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;

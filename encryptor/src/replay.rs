@@ -22,6 +22,11 @@ impl ReplayWindow {
         ReplayWindow { highest: 0, seen: [0; WORDS as usize] }
     }
 
+    /// The highest number marked.
+    pub fn highest(&self) -> u64 {
+        self.highest
+    }
+
     /// Whether `sequence` may still come: neither seen, nor too old, nor 0.
     pub fn may_come(&self, sequence: u64) -> bool {
         sequence > self.highest

@@ -10,9 +10,10 @@ use arrayvec::ArrayVec;
 use crate::aead::{ICV_LEN, OpenJob, open_burst};
 use crate::budget::Budget;
 use crate::drops::DropReason;
+use crate::esn::IvRule;
 use crate::esp::read_trailer;
 use crate::flows::{Lookup, RxEpoch, RxFlow};
-use crate::replay::ReplayWindow;
+use crate::replay::{ReplayWindow, WINDOW};
 use crate::spi::{Epoch, Spi};
 use crate::wire::{ETH_HLEN, EspHeader, NextHeader, OUTER_LEN, OuterError, parse_outer, source_port};
 use crate::xsk::Frame;
@@ -31,6 +32,8 @@ enum FlowRef {
 struct Candidate {
     place: usize,
     header: EspHeader,
+    /// As it claims.
+    sequence: u64,
     flow: FlowRef,
     genuine: bool,
 }
@@ -65,6 +68,7 @@ type FreshFlows = ArrayVec<Fresh, BURST>;
 pub struct Unprotect {
     udp_port: u16,
     nat: bool,
+    iv: IvRule,
     /// Bytes of an Ethernet frame that the plain port takes at the most.
     plain_frame: usize,
     epochs: [Option<Box<RxEpoch>>; Epoch::COUNT],
@@ -76,7 +80,13 @@ impl Unprotect {
     /// A receiver without keys. `nat`: the backhaul rewrites UDP source ports, so they are not checked.
     /// `plain_frame`: bytes of a frame that fits the plain port.
     pub fn new(udp_port: u16, nat: bool, plain_frame: usize, budget: Budget) -> Unprotect {
-        Unprotect { udp_port, nat, plain_frame, epochs: Default::default(), budget, derivations: 0 }
+        let iv = IvRule::Sequence;
+        Unprotect { udp_port, nat, iv, plain_frame, epochs: Default::default(), budget, derivations: 0 }
+    }
+
+    /// The same receiver with another rule for IVs.
+    pub fn with_iv(self, iv: IvRule) -> Unprotect {
+        Unprotect { iv, ..self }
     }
 
     /// Installs an epoch; gives back what was held under its number.
@@ -107,8 +117,8 @@ impl Unprotect {
         let mut candidates = ArrayVec::<Candidate, BURST>::new();
         for (place, frame) in frames.iter().enumerate() {
             let verdict = match self.examine(frame.data(), &mut fresh) {
-                Ok((header, flow)) => {
-                    candidates.push(Candidate { place, header, flow, genuine: false });
+                Ok((header, flow, sequence)) => {
+                    candidates.push(Candidate { place, header, sequence, flow, genuine: false });
                     Verdict::Send
                 }
                 Err(reason) => Verdict::Drop(reason),
@@ -125,8 +135,12 @@ impl Unprotect {
         }
     }
 
-    /// All checks in front of the AEAD.
-    fn examine(&mut self, frame: &[u8], fresh: &mut FreshFlows) -> Result<(EspHeader, FlowRef), DropReason> {
+    /// All checks in front of the AEAD. Gives the sequence number too.
+    fn examine(
+        &mut self,
+        frame: &[u8],
+        fresh: &mut FreshFlows,
+    ) -> Result<(EspHeader, FlowRef, u64), DropReason> {
         let header = parse_outer(frame, self.udp_port).map_err(|error| match error {
             OuterError::Truncated => DropReason::Truncated,
             OuterError::Malformed => DropReason::Malformed,
@@ -152,14 +166,13 @@ impl Unprotect {
                 }
             },
         };
-        let may_come = match flow {
-            FlowRef::Stored(index) => epoch.flow(index).window.may_come(header.iv),
-            FlowRef::Fresh(_) => ReplayWindow::new().may_come(header.iv),
+        let window = match flow {
+            FlowRef::Stored(index) => &epoch.flow(index).window,
+            FlowRef::Fresh(_) => &const { ReplayWindow::new() },
         };
-        match may_come {
-            true => Ok((header, flow)),
-            false => Err(DropReason::Replayed),
-        }
+        let sequence = self.iv.sequence(&header, window.highest(), WINDOW);
+        let sequence = sequence.filter(|&sequence| window.may_come(sequence)).ok_or(DropReason::Replayed)?;
+        Ok((header, flow, sequence))
     }
 
     fn open(&self, frames: &mut [Frame], candidates: &mut [Candidate], fresh: &FreshFlows) {
@@ -175,8 +188,9 @@ impl Unprotect {
             };
             let Some(RxFlow { key, .. }) = flow else { break };
             let body = &mut frame.data_mut()[OUTER_LEN..OUTER_LEN + header.body];
-            let (spi, iv, sequence_low) = (header.spi, header.iv, header.sequence_low);
-            jobs.push(OpenJob { key, spi, iv, sequence_low, body, genuine: false });
+            let (spi, iv) = (header.spi, header.iv);
+            let (sequence_high, sequence_low) = ((candidate.sequence >> 32) as u32, header.sequence_low);
+            jobs.push(OpenJob { key, spi, iv, sequence_high, sequence_low, body, genuine: false });
         }
         open_burst(&mut jobs);
         for (candidate, job) in candidates.iter_mut().zip(&jobs) {
@@ -190,7 +204,7 @@ impl Unprotect {
         if !candidate.genuine {
             return Err(DropReason::Icv);
         }
-        if header.iv as u32 != header.sequence_low {
+        if candidate.sequence as u32 != header.sequence_low {
             return Err(DropReason::SequenceMismatch);
         }
         let epoch = self.epochs[header.spi.epoch().index()].as_deref_mut().ok_or(DropReason::EpochUnknown)?;
@@ -208,7 +222,7 @@ impl Unprotect {
                 }
             },
         };
-        match epoch.flow_mut(index).window.mark(header.iv) {
+        match epoch.flow_mut(index).window.mark(candidate.sequence) {
             true => Ok(()),
             false => Err(DropReason::Replayed),
         }

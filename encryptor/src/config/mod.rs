@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use qhaul_keyfeed::SaeId;
 
+use crate::esn::IvRule;
 use crate::flows::FlowLimits;
 use crate::keys::Combine;
 use crate::link::IdentityFiles;
@@ -83,6 +84,8 @@ pub struct Config {
     pub udp_port: u16,
     /// The backhaul rewrites UDP source ports.
     pub nat: bool,
+    /// What the IVs of received packets say.
+    pub iv: IvRule,
     /// TCP port of the link channel.
     pub channel_port: u16,
     /// Certificates of the link channel.

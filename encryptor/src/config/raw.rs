@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, de::Error};
 
 use super::feed::{RawKeyFiles, RawKmes, feed};
 use super::{Config, Mode, Polling};
+use crate::esn::IvRule;
 use crate::flows::FlowLimits;
 use crate::keys::Combine;
 use crate::link::IdentityFiles;
@@ -65,6 +66,8 @@ struct Cipher {
     udp_port: u16,
     #[serde(default)]
     nat: bool,
+    #[serde(default)]
+    iv: IvRule,
 }
 
 #[derive(Deserialize)]
@@ -207,6 +210,7 @@ impl Raw {
             next_hop: self.cipher.next_hop.unwrap_or(self.cipher.peer),
             udp_port: self.cipher.udp_port,
             nat: self.cipher.nat,
+            iv: self.cipher.iv,
             channel_port: self.channel.port,
             feed: feed(self.kme, self.key_files, self.keys.combine, &peer_sae, folder)?,
             combine: self.keys.combine,

@@ -31,6 +31,7 @@ fn each_mistake_is_one_line_that_names_it() {
         ("peer = \"192.0.2.2\"", "peer = \"192.0.2.1\"", "cipher.peer"),
         ("peer = \"192.0.2.2\"", "peer = \"peer.example\"", "line"),
         ("https://", "http://", "kme.url"),
+        ("iv = \"sequence\"", "iv = \"random\"", "random"),
         ("ring = 2048", "ring = 1000", "worker.ring"),
         ("hard_limit = \"600s\"", "hard_limit = \"30s\"", "keys.hard_limit"),
         ("link = \"madrid-lisbon\"", "", "link"),

@@ -279,7 +279,7 @@ fn transforms(config: &Config, ports: &check::Ports, next_hop: &NextHop) -> Tran
     let budget = Budget::new(config.flows.max(DERIVATIONS), config.flows.max(DERIVATIONS));
     Transforms {
         protect: Protect::new(template, next_hop.clone(), ports.cipher.mtu as usize),
-        unprotect: Unprotect::new(config.udp_port, config.nat, plain_frame, budget),
+        unprotect: Unprotect::new(config.udp_port, config.nat, plain_frame, budget).with_iv(config.iv),
     }
 }
 
