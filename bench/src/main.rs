@@ -2,6 +2,7 @@
 
 mod rig;
 mod soft;
+mod wire;
 
 use clap::{Parser, Subcommand};
 
@@ -17,10 +18,17 @@ struct Args {
 enum Command {
     /// The worker's packet code over memory, no kernel: protect, unprotect, and the bare AEAD on the same bytes.
     Soft(soft::Options),
+    /// The lab's path under load: loss-free rate, overload, round trips, TCP and rotation, beside the kernel in clear and plain AF_XDP.
+    Wire(wire::Options),
+    /// The wire bench's control: forwards frames between two ports.
+    #[command(hide = true)]
+    Forward(wire::forward::Options),
 }
 
 fn main() -> anyhow::Result<()> {
     match Args::parse().command {
         Command::Soft(options) => soft::run(&options),
+        Command::Wire(options) => wire::run(&options.normal()),
+        Command::Forward(options) => wire::forward::run(&options),
     }
 }

@@ -1,0 +1,118 @@
+//! What stands between the two hosts while it is measured.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use qhaul::lab::plan::{Node, Side};
+use qhaul::lab::wait::wait_for;
+use qhaul::lab::{Process, SiteConfig, Sites};
+use serde::Serialize;
+
+use super::cpu;
+
+/// The things that are compared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Subject {
+    /// The kernel's bridge, in clear.
+    Clear,
+    /// Plain AF_XDP forwarding.
+    Forward,
+    /// qhaul.
+    Qhaul,
+}
+
+impl Subject {
+    pub(super) const ALL: [Subject; 3] = [Subject::Clear, Subject::Forward, Subject::Qhaul];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Subject::Clear => "clear",
+            Subject::Forward => "forward",
+            Subject::Qhaul => "qhaul",
+        }
+    }
+}
+
+/// A subject in place at both gateways.
+pub(super) struct Standing {
+    subject: Subject,
+    forwarders: Vec<Process>,
+    pids: Vec<u32>,
+}
+
+impl Standing {
+    /// Puts `subject` in place; `adjust` may change what qhaul is configured to.
+    pub(super) fn put(
+        sites: &mut Sites,
+        subject: Subject,
+        adjust: impl Fn(&mut SiteConfig),
+    ) -> Result<Standing> {
+        let mut standing = Standing { subject, forwarders: Vec::new(), pids: Vec::new() };
+        match subject {
+            Subject::Clear => {
+                Side::BOTH.into_iter().try_for_each(|side| sites.topology().set_clear(side, true))?;
+            }
+            Subject::Forward => standing.start_forwarders(sites)?,
+            Subject::Qhaul => standing.start_encryptors(sites, adjust)?,
+        }
+        Ok(standing)
+    }
+
+    /// Takes it away again.
+    pub(super) fn remove(mut self, sites: &mut Sites) -> Result<()> {
+        match self.subject {
+            Subject::Clear => {
+                Side::BOTH.into_iter().try_for_each(|side| sites.topology().set_clear(side, false))?;
+            }
+            Subject::Forward => {
+                for forwarder in &mut self.forwarders {
+                    forwarder.stop()?;
+                }
+            }
+            Subject::Qhaul => {
+                for side in Side::BOTH {
+                    // In good order: a port of a killed encryptor stays shut.
+                    sites.encryptor(side).map(Process::stop).transpose()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Time on the cores of its processes so far; none for the kernel's bridge.
+    pub(super) fn cpu(&self) -> Duration {
+        self.pids.iter().map(|pid| cpu::time(*pid)).sum()
+    }
+
+    fn start_forwarders(&mut self, sites: &Sites) -> Result<()> {
+        let program = std::env::current_exe()?.display().to_string();
+        for side in Side::BOTH {
+            let core = SiteConfig::new(side).core.to_string();
+            let argv = [&program, "forward", "--plain", "plain", "--cipher", "cipher", "--core", &core];
+            let name = format!("forward-{side}");
+            let mut process = sites.topology().start(Node::Gateway(side), &name, &argv)?;
+            wait_for("the forwarder did not begin", Duration::from_secs(10), || {
+                process.check_running()?;
+                Ok(process.output().contains("forwarding").then_some(()))
+            })?;
+            self.pids.push(process.pid());
+            self.forwarders.push(process);
+        }
+        Ok(())
+    }
+
+    fn start_encryptors(&mut self, sites: &mut Sites, adjust: impl Fn(&mut SiteConfig)) -> Result<()> {
+        for side in Side::BOTH {
+            let mut config = SiteConfig::new(side);
+            adjust(&mut config);
+            sites.configure(&config)?;
+            sites.start_encryptor(side)?;
+        }
+        for side in Side::BOTH {
+            sites.wait_active(side)?;
+            self.pids.extend(sites.encryptor(side).map(|process| process.pid()));
+        }
+        Ok(())
+    }
+}

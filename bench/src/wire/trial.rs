@@ -1,0 +1,230 @@
+//! One trial: frames at a rate for a time from one end, counted (and some sent back) at the other.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use qhaul::xsk::Frame;
+use std::os::fd::AsFd;
+
+use super::end::Line;
+use super::frame::{Mark, build, read_mark, turn_round, write_mark};
+
+/// Frames handed to the kernel in one go, at the most.
+const BURST: usize = 32;
+/// How long the far end may be silent before what is missing counts as lost.
+const SETTLE: Duration = Duration::from_millis(100);
+/// The longest wait for silence.
+const SETTLE_MOST: Duration = Duration::from_secs(2);
+
+/// What is sent.
+#[derive(Clone, Debug)]
+pub(super) struct Load {
+    /// Sizes of frames in bytes without FCS, taken in turn.
+    pub(super) sizes: Vec<usize>,
+    /// Flows, told apart by their UDP source port, taken in turn.
+    pub(super) flows: u16,
+    /// Packets per second.
+    pub(super) rate: f64,
+    /// For how long.
+    pub(super) time: Duration,
+    /// Every so many-th frame comes back; 0 for none.
+    pub(super) echo_each: u32,
+    /// Hardware addresses of this end and the other.
+    pub(super) macs: [[u8; 6]; 2],
+}
+
+/// What became of it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Outcome {
+    /// Frames that the kernel took.
+    pub(super) sent: u64,
+    /// Frames that arrived.
+    pub(super) received: u64,
+    /// Frames that arrived after one that was sent later in the same flow.
+    pub(super) reordered: u64,
+    /// How long sending took.
+    pub(super) time: Duration,
+    /// Round trips in nanoseconds, from the moment when a frame was due.
+    pub(super) round_trips: Vec<u64>,
+}
+
+impl Outcome {
+    /// Frames that did not arrive.
+    pub(super) fn lost(&self) -> u64 {
+        self.sent.saturating_sub(self.received)
+    }
+
+    /// Packets per second that were really offered.
+    pub(super) fn offered(&self) -> f64 {
+        self.sent as f64 / self.time.as_secs_f64()
+    }
+}
+
+/// What the far end tells while it listens.
+#[derive(Default)]
+struct Far {
+    received: AtomicU64,
+    reordered: AtomicU64,
+    stop: AtomicBool,
+}
+
+/// Runs one trial. `number` tells its frames from those of the last ones.
+pub(super) fn run(near: &mut Line, far: &mut Line, load: &Load, number: u8) -> Result<Outcome> {
+    let told = Far::default();
+    thread::scope(|scope| {
+        let listener = scope.spawn(|| listen(far, &told, number, load.flows));
+        let sent = send(near, load, number, &told);
+        told.stop.store(true, Ordering::Release);
+        listener.join().map_err(|_| anyhow!("the far end panicked"))??;
+        let mut outcome = sent?;
+        outcome.received = told.received.load(Ordering::Acquire);
+        outcome.reordered = told.reordered.load(Ordering::Acquire);
+        Ok(outcome)
+    })
+}
+
+fn send(line: &mut Line, load: &Load, trial: u8, told: &Far) -> Result<Outcome> {
+    let templates = templates(load);
+    let mut outcome = Outcome::default();
+    let (mut out, mut back, mut next) = (Vec::with_capacity(BURST), Vec::new(), 0u64);
+    let start = Instant::now();
+    let total = (load.rate * load.time.as_secs_f64()) as u64;
+    // A generator that cannot keep the rate ends in time all the same.
+    while next < total && start.elapsed() < load.time.mul_f64(1.05) {
+        let due = ((start.elapsed().as_secs_f64() * load.rate) as u64 + 1).min(total);
+        while next < due && out.len() < BURST {
+            let Some(mut frame) = line.umem.alloc() else { break };
+            let template = &templates[(next % templates.len() as u64) as usize];
+            let echo = load.echo_each > 0 && next.is_multiple_of(u64::from(load.echo_each));
+            let sent_ns = start.elapsed().as_nanos() as u64;
+            if !frame.fill_from(template) {
+                line.umem.free(frame);
+                anyhow::bail!("a frame of {} bytes does not fit", template.len());
+            }
+            write_mark(frame.data_mut(), Mark { trial, echo, number: next as u32, sent_ns });
+            out.push(frame);
+            next += 1;
+        }
+        if out.is_empty() {
+            rest(line, start, next, load)?;
+        }
+        outcome.sent += line.send(&mut out)? as u64;
+        take_back(line, &mut back, trial, start, &mut outcome);
+    }
+    outcome.sent += line.send(&mut out)? as u64;
+    out.drain(..).for_each(|frame| line.umem.free(frame));
+    outcome.time = start.elapsed().max(Duration::from_nanos(1));
+    settle(line, &mut back, trial, start, told, &mut outcome)?;
+    Ok(outcome)
+}
+
+/// Sleeps until the next frame is due, where there is time for that; frames that come back end it.
+fn rest(line: &Line, start: Instant, next: u64, load: &Load) -> Result<()> {
+    let due = Duration::from_secs_f64(next as f64 / load.rate);
+    let left = due.saturating_sub(start.elapsed());
+    if left > Duration::from_micros(1500) {
+        wait(line, PollTimeout::from(1u8))?;
+    } else if left > Duration::from_micros(200) {
+        thread::yield_now();
+    }
+    Ok(())
+}
+
+fn settle(
+    line: &mut Line,
+    back: &mut Vec<Frame>,
+    trial: u8,
+    start: Instant,
+    told: &Far,
+    outcome: &mut Outcome,
+) -> Result<()> {
+    let begun = Instant::now();
+    let (mut last, mut since) = (told.received.load(Ordering::Acquire), begun);
+    while since.elapsed() < SETTLE && begun.elapsed() < SETTLE_MOST {
+        wait(line, PollTimeout::from(1u8))?;
+        line.send(&mut Vec::new())?;
+        take_back(line, back, trial, start, outcome);
+        let now = told.received.load(Ordering::Acquire);
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+        if now >= outcome.sent && outcome.round_trips.is_empty() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn take_back(line: &mut Line, back: &mut Vec<Frame>, trial: u8, start: Instant, outcome: &mut Outcome) {
+    while line.receive(back) > 0 {
+        let now = start.elapsed().as_nanos() as u64;
+        for frame in back.drain(..) {
+            if let Some(mark) = read_mark(frame.data()).filter(|mark| mark.trial == trial) {
+                outcome.round_trips.push(now.saturating_sub(mark.sent_ns));
+            }
+            line.umem.free(frame);
+        }
+    }
+}
+
+fn listen(line: &mut Line, told: &Far, trial: u8, flows: u16) -> Result<()> {
+    let (mut arrived, mut back) = (Vec::with_capacity(64), Vec::with_capacity(64));
+    let mut newest: Vec<Option<u32>> = vec![None; flows.into()];
+    while !told.stop.load(Ordering::Acquire) {
+        if line.receive(&mut arrived) == 0 {
+            line.send(&mut back)?;
+            wait(line, PollTimeout::from(5u8))?;
+            continue;
+        }
+        let (mut received, mut reordered) = (0, 0);
+        for mut frame in arrived.drain(..) {
+            let Some(mark) = read_mark(frame.data()).filter(|mark| mark.trial == trial) else {
+                line.umem.free(frame);
+                continue;
+            };
+            received += 1;
+            let newest = &mut newest[mark.number as usize % usize::from(flows)];
+            reordered += u64::from(newest.is_some_and(|newest| mark.number < newest));
+            *newest = (*newest).max(Some(mark.number));
+            match mark.echo {
+                true => {
+                    turn_round(frame.data_mut());
+                    back.push(frame);
+                }
+                false => line.umem.free(frame),
+            }
+        }
+        line.send(&mut back)?;
+        told.received.fetch_add(received, Ordering::AcqRel);
+        told.reordered.fetch_add(reordered, Ordering::AcqRel);
+    }
+    back.drain(..).for_each(|frame| line.umem.free(frame));
+    Ok(())
+}
+
+/// One frame for each pair of size and flow; frame n is of flow n modulo the number of flows.
+fn templates(load: &Load) -> Vec<Vec<u8>> {
+    let count = load.sizes.len() * usize::from(load.flows);
+    let [source, destination] = load.macs;
+    (0..count)
+        .map(|n| {
+            build(
+                source,
+                destination,
+                load.sizes[n / usize::from(load.flows) % load.sizes.len()],
+                (n % usize::from(load.flows)) as u16,
+            )
+        })
+        .collect()
+}
+
+fn wait(line: &Line, longest: PollTimeout) -> Result<()> {
+    let mut fds = [PollFd::new(line.port.as_fd(), PollFlags::POLLIN)];
+    match poll(&mut fds, longest) {
+        Ok(_) | Err(nix::Error::EINTR) => Ok(()),
+        Err(errno) => Err(errno).context("poll"),
+    }
+}
