@@ -1,5 +1,6 @@
 //! `qhaul-bench`: what the packet path costs, beside a control in the same run.
 
+mod report;
 mod rig;
 mod soft;
 mod wire;
@@ -20,6 +21,8 @@ enum Command {
     Soft(soft::Options),
     /// The lab's path under load: loss-free rate, overload, round trips, TCP and rotation, beside the kernel in clear and plain AF_XDP.
     Wire(wire::Options),
+    /// One page with tables and plots from rows that the benches printed with --json.
+    Report(report::Options),
     /// The wire bench's control: forwards frames between two ports.
     #[command(hide = true)]
     Forward(wire::forward::Options),
@@ -29,6 +32,7 @@ fn main() -> anyhow::Result<()> {
     match Args::parse().command {
         Command::Soft(options) => soft::run(&options),
         Command::Wire(options) => wire::run(&options.normal()),
+        Command::Report(options) => report::run(&options),
         Command::Forward(options) => wire::forward::run(&options),
     }
 }

@@ -1,0 +1,149 @@
+//! The page itself: self-contained HTML without scripts.
+
+use std::fmt::Write as _;
+
+use super::chart::Chart;
+use super::machine::Machine;
+use super::rows::{Group, Row, Rows, number, shown};
+
+const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}\
+    h1,h2{line-height:1.2}table{border-collapse:collapse;font-size:13px;margin:1rem 0;display:block;overflow-x:auto}\
+    th,td{padding:.15rem .6rem;text-align:right;border-bottom:1px solid #ddd;white-space:nowrap}th{background:#f4f4f4}\
+    svg{width:100%;height:auto;margin:.5rem 0}svg text{font:12px sans-serif;fill:#333}svg .title{font-weight:bold}";
+
+/// What a bench measures, and what it does not show.
+const ABOUT: [(&str, &str); 3] = [
+    (
+        "soft",
+        "The worker's packet code over memory, no kernel, beside the bare AEAD on the same bytes in the same run. It shows what a \
+         core can do, and nothing of drivers and rings.",
+    ),
+    (
+        "wire",
+        "The lab's path on veth with all boxes, hosts and the generator on this machine's cores: the kernel's share dwarfs ours. \
+         Compare rows of one run with each other, not with other machines.",
+    ),
+    (
+        "wire-rotation",
+        "Frames lost and round trips at 90 % of the loss-free rate while keys rotate. Blocked time is lost packets over the offered \
+         rate, per rotation.",
+    ),
+];
+
+/// The page of all groups.
+pub(super) fn page(groups: &Rows, machine: &Machine) -> String {
+    let mut page = format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
+         <title>qhaul bench</title><style>{STYLE}</style><h1>qhaul bench</h1><table>"
+    );
+    for (name, value) in &machine.facts {
+        // Writing to a String cannot fail.
+        let _ = write!(page, "<tr><th>{name}</th><td>{}</td></tr>", escape(value));
+    }
+    page += "</table>";
+    groups.groups().iter().for_each(|group| section(&mut page, group));
+    page + "</html>\n"
+}
+
+fn section(page: &mut String, group: &Group) {
+    let bench = group.bench();
+    let _ = write!(page, "<h2>{}</h2>", escape(bench));
+    if let Some((_, about)) = ABOUT.iter().find(|(name, _)| *name == bench) {
+        let _ = write!(page, "<p>{about}</p>");
+    }
+    for chart in charts(group) {
+        *page += &chart.svg();
+    }
+    let columns = group.columns();
+    *page += "<table><tr>";
+    columns.iter().for_each(|column| {
+        let _ = write!(page, "<th>{}</th>", escape(column));
+    });
+    *page += "</tr>";
+    for row in &group.rows {
+        *page += "<tr>";
+        columns.iter().for_each(|column| {
+            let _ = write!(page, "<td>{}</td>", escape(&shown(row, column)));
+        });
+        *page += "</tr>";
+    }
+    let _ = write!(page, "</table><p>Raw: <a href=\"{0}.csv\">{0}.csv</a></p>", escape(bench));
+}
+
+/// A group that names figures has a chart for each, by size and subject; the soft bench has one for each engine and number of flows.
+fn charts(group: &Group) -> Vec<Chart> {
+    if group.rows.iter().all(|row| row.contains_key("figure") && row.contains_key("subject")) {
+        let figures = distinct(&group.rows, |row| shown(row, "figure"));
+        return figures.into_iter().map(|figure| by_subject(group, &figure)).collect();
+    }
+    let of = |row: &Row| (shown(row, "engine"), shown(row, "flows"));
+    let pairs = distinct(&group.rows, |row| of(row));
+    pairs
+        .into_iter()
+        .map(|(engine, flows)| {
+            let rows: Vec<&Row> =
+                group.rows.iter().filter(|row| of(row) == (engine.clone(), flows.clone())).collect();
+            let series = ["round_trip_ns", "aead_ns"]
+                .map(|name| (name.to_owned(), rows.iter().map(|row| number(row, name)).collect()));
+            Chart {
+                title: format!("ns a packet, {engine}, {flows} flows"),
+                categories: rows.iter().map(|row| shown(row, "size")).collect(),
+                series: series.into(),
+            }
+        })
+        .collect()
+}
+
+fn by_subject(group: &Group, figure: &str) -> Chart {
+    let rows: Vec<&Row> = group.rows.iter().filter(|row| shown(row, "figure") == figure).collect();
+    let categories = distinct(&rows, |row| shown(row, "size"));
+    let subjects = distinct(&rows, |row| shown(row, "subject"));
+    let value = |subject: &str, size: &str| {
+        let row = rows.iter().find(|row| shown(row, "subject") == subject && shown(row, "size") == size)?;
+        number(row, "value")
+    };
+    let series = subjects
+        .iter()
+        .map(|subject| (subject.clone(), categories.iter().map(|size| value(subject, size)).collect()));
+    Chart { title: figure.to_owned(), series: series.collect(), categories: categories.clone() }
+}
+
+fn distinct<T, K: PartialEq>(rows: &[T], key: impl Fn(&T) -> K) -> Vec<K> {
+    let mut keys = Vec::new();
+    for row in rows {
+        let key = key(row);
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    keys
+}
+
+/// Text for HTML and for attributes in double quotes.
+pub(super) fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_has_every_row_and_a_chart_for_each_figure() {
+        let mut rows = Rows::default();
+        rows.read(
+            "{\"bench\":\"wire\",\"subject\":\"qhaul\",\"size\":\"64\",\"figure\":\"loss_free_pps\",\"value\":1000.5}\n\
+             {\"bench\":\"wire\",\"subject\":\"clear\",\"size\":\"64\",\"figure\":\"loss_free_pps\",\"value\":2000.0}\n\
+             {\"bench\":\"soft\",\"engine\":\"ring\",\"size\":64,\"flows\":1,\"round_trip_ns\":300.0,\"aead_ns\":200.0}",
+        )
+        .unwrap();
+        let machine = Machine { facts: vec![("processor", "X <Y>".into())] };
+        let page = page(&rows, &machine);
+        assert_eq!(page.matches("<svg").count(), 2);
+        assert_eq!(page.matches("<title>").count(), 1 + 2 + 2);
+        assert!(
+            page.contains("X &lt;Y&gt;") && page.contains("<td>1000</td>") && page.contains("soft.csv"),
+            "{page}"
+        );
+    }
+}
