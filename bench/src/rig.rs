@@ -13,13 +13,12 @@ use qhaul::keys::EpochKey;
 use qhaul::protect::{NextHop, Protect};
 use qhaul::spi::Epoch;
 use qhaul::unprotect::Unprotect;
-use qhaul::wire::{MacAddr, OuterTemplate};
+use qhaul::wire::{Encap, Ends, MacAddr, OuterTemplate};
 use qhaul::xsk::{Frame, Umem};
 use qhaul::{BURST, Verdict};
 
-const UDP_PORT: u16 = 4500;
-const LOCAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-const PEER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+const ENCAP: Encap = Encap::Udp(4500);
+const ENDS: Ends = Ends::V4(Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2));
 
 /// A sender and a receiver of one epoch, and a burst of frames.
 pub(crate) struct Rig {
@@ -37,9 +36,9 @@ impl Rig {
         let mut umem = Umem::new(2 * BURST as u32, 4096)?;
         let next_hop = NextHop::default();
         next_hop.set(Some(MacAddr([2, 0, 0, 0, 0, 2])));
-        let template = OuterTemplate::new(MacAddr([2, 0, 0, 0, 0, 1]), LOCAL, PEER, UDP_PORT);
+        let template = OuterTemplate::new(MacAddr([2, 0, 0, 0, 0, 1]), ENDS, ENCAP, 64);
         let mut protect = Protect::new(template, next_hop, 3500);
-        let mut unprotect = Unprotect::new(UDP_PORT, false, 3500, Budget::new(u32::MAX, u32::MAX));
+        let mut unprotect = Unprotect::new(ENDS.shape(ENCAP), false, 3500, Budget::new(u32::MAX, u32::MAX));
         let now = Instant::now();
         let expires = now + Duration::from_secs(86_400);
         let terms = TxTerms { lane: 0, flows, expires, limits: FlowLimits::default(), log: KeyLog::off() };

@@ -116,7 +116,7 @@ fn interfaces(config: &Config, findings: &mut Findings) -> Option<Ports> {
 
 fn mtu(config: &Config, ports: &Ports, findings: &mut Findings) {
     let (plain, cipher) = (ports.plain.mtu, ports.cipher.mtu);
-    let needed = cipher_mtu_needed(plain);
+    let needed = cipher_mtu_needed(plain, config.outer_shape());
     let fine = format!("MTU: {plain} on the plain side fits {cipher} on the cipher side ({needed} needed)");
     let otherwise = format!(
         "MTU too small for the overhead: {} has {cipher}, but {plain} on {} needs {needed}: \

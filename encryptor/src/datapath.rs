@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use tracing::{info, warn};
 
 use crate::config::Config;
+use crate::wire::OuterShape;
 use crate::worker::Queues;
 use crate::xsk::{BindMode, Interface, LiveMode, Port, PortConfig, Promiscuous, Umem, set_vlan_stripping};
 
@@ -193,10 +194,10 @@ fn attach_programs(
 }
 
 /// Bytes of an IP packet on the cipher side that carries the largest plain frame: `plain_mtu` behind an Ethernet header
-/// with two VLAN tags.
-pub fn cipher_mtu_needed(plain_mtu: u32) -> u32 {
+/// with two VLAN tags, in outer headers of this `shape`.
+pub fn cipher_mtu_needed(plain_mtu: u32, shape: OuterShape) -> u32 {
     let frame = plain_mtu as usize + crate::wire::ETH_HLEN + 8;
-    let packet = crate::wire::OUTER_LEN - crate::wire::ETH_HLEN + frame + crate::esp::tail_len(frame);
+    let packet = shape.ip_overhead() + frame + crate::esp::tail_len(frame);
     packet as u32
 }
 
@@ -211,10 +212,15 @@ pub fn has_address(interface: &str, address: Ipv4Addr) -> Result<bool, nix::Erro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::{Encap, Ends};
 
     #[test]
     fn the_overhead_is_what_the_headers_add_up_to() {
         // 1,500 + 22 with trailer 2 padded to 1,536; IPv4 20, UDP 8, ESP 8, IV 8, ICV 16.
-        assert_eq!(cipher_mtu_needed(1500), 1536 + 60);
+        let v4 = Ends::V4([192, 0, 2, 1].into(), [192, 0, 2, 2].into());
+        assert_eq!(cipher_mtu_needed(1500, v4.shape(Encap::Udp(4500))), 1536 + 60);
+        assert_eq!(cipher_mtu_needed(1500, v4.shape(Encap::None)), 1536 + 52);
+        let v6 = Ends::V6(1.into(), 2.into());
+        assert_eq!(cipher_mtu_needed(1500, v6.shape(Encap::Udp(4500))), 1536 + 80);
     }
 }

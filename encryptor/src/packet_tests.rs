@@ -15,9 +15,12 @@ use crate::keys::EpochKey;
 use crate::protect::{NextHop, Protect};
 use crate::spi::{Epoch, Spi};
 use crate::unprotect::Unprotect;
-use crate::wire::{MacAddr, OUTER_LEN, OuterTemplate};
+use crate::wire::{Encap, Ends, MacAddr, OuterTemplate};
 use crate::xsk::{Frame, Umem};
 use crate::{BURST, Verdict};
+
+/// Bytes in front of the ciphertext over IPv4 in UDP.
+const OUTER_LEN: usize = 58;
 
 /// Both ends of a link and the frames between them.
 struct Rig {
@@ -32,29 +35,32 @@ fn key(epoch: Epoch) -> EpochKey {
 }
 
 impl Rig {
+    /// Between IPv4 addresses in UDP.
     fn new() -> Rig {
+        Rig::between(Ends::V4([192, 0, 2, 1].into(), [192, 0, 2, 2].into()), Encap::Udp(4500))
+    }
+
+    fn between(ends: Ends, encap: Encap) -> Rig {
         let next_hop = NextHop::default();
         next_hop.set(Some(MacAddr([2, 0, 0, 0, 0, 2])));
-        let template = OuterTemplate::new(
-            MacAddr([2, 0, 0, 0, 0, 1]),
-            [192, 0, 2, 1].into(),
-            [192, 0, 2, 2].into(),
-            4500,
-        );
+        let template = OuterTemplate::new(MacAddr([2, 0, 0, 0, 0, 1]), ends, encap, 64);
         Rig {
             umem: Umem::new(256, 4096).unwrap(),
             protect: Protect::new(template, next_hop, 3000),
-            unprotect: Unprotect::new(4500, false, 2000, Budget::new(8, 8)),
+            unprotect: Unprotect::new(ends.shape(encap), false, 2000, Budget::new(8, 8)),
             now: Instant::now(),
         }
     }
 
     /// With epoch 1 in use at both ends.
     fn linked() -> Rig {
-        let mut rig = Rig::new();
-        rig.install(Epoch::FIRST);
-        assert!(rig.protect.switch(Epoch::FIRST).0);
-        rig
+        Rig::new().link()
+    }
+
+    fn link(mut self) -> Rig {
+        self.install(Epoch::FIRST);
+        assert!(self.protect.switch(Epoch::FIRST).0);
+        self
     }
 
     fn install(&mut self, epoch: Epoch) {
@@ -133,6 +139,26 @@ fn bursts_of_mixed_flows_come_back_whole_and_in_order() {
 }
 
 #[test]
+fn every_outer_shape_carries_the_same_frames() {
+    let v4 = Ends::V4([192, 0, 2, 1].into(), [192, 0, 2, 2].into());
+    let v6 = Ends::V6(1.into(), 2.into());
+    for (ends, encap) in [v4, v6].into_iter().flat_map(|ends| [(ends, Encap::Udp(4500)), (ends, Encap::None)])
+    {
+        let mut rig = Rig::between(ends, encap).link();
+        let sent: Vec<Vec<u8>> = (0..BURST).map(|i| plain((i % 5) as u8, 60 + 20 * i)).collect();
+        let packets: Vec<Vec<u8>> = rig.protect(&sent).into_iter().map(Result::unwrap).collect();
+        assert!(
+            packets
+                .iter()
+                .zip(&sent)
+                .all(|(packet, frame)| packet.len() > frame.len() + ends.shape(encap).header_len())
+        );
+        let received: Vec<Vec<u8>> = rig.unprotect(&packets).into_iter().map(Result::unwrap).collect();
+        assert_eq!(received, sent, "{ends:?} {encap:?}");
+    }
+}
+
+#[test]
 fn without_an_epoch_nothing_passes() {
     let mut rig = Rig::new();
     assert_eq!(rig.protect(&[plain(1, 60)]), [Err(DropReason::NoEpoch)]);
@@ -161,7 +187,7 @@ fn every_flipped_bit_is_dropped_and_changes_nothing() {
     let mut rig = Rig::linked();
     let frame = plain(1, 60);
     let packet = rig.sealed(&frame);
-    for bit in OUTER_LEN * 8 - 128..packet.len() * 8 {
+    for bit in (OUTER_LEN - 16) * 8..packet.len() * 8 {
         let mut flipped = packet.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
         assert!(rig.fate(&flipped).is_err(), "bit {bit}");

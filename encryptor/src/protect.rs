@@ -12,7 +12,7 @@ use crate::drops::DropReason;
 use crate::esp::{tail_len, write_trailer};
 use crate::flows::{Admission, TxEpoch};
 use crate::spi::{Epoch, Spi};
-use crate::wire::{ETH_HLEN, MacAddr, NextHeader, OUTER_LEN, OuterTemplate};
+use crate::wire::{MAX_OUTER_LEN, MacAddr, NextHeader, OuterTemplate};
 use crate::xsk::Frame;
 use crate::{BURST, Verdict};
 
@@ -103,11 +103,12 @@ impl Protect {
         outcomes.extend(
             frames.iter_mut().map(|frame| frame_one(&self.template, self.cipher_mtu, epoch, frame, mac)),
         );
+        let start = self.template.shape().header_len();
         let mut jobs = ArrayVec::<SealJob<'_>, BURST>::new();
         for (frame, outcome) in frames.iter_mut().zip(&outcomes) {
             verdicts.push(match outcome {
                 Ok(framed) => {
-                    jobs.push(seal_job(epoch, frame, framed));
+                    jobs.push(seal_job(epoch, frame, start, framed));
                     Verdict::Send
                 }
                 Err(reason) => Verdict::Drop(*reason),
@@ -121,16 +122,17 @@ impl Protect {
     pub fn probe(&mut self, epoch: Epoch, frame: &mut Frame) -> bool {
         let installed = self.next.as_mut().filter(|next| next.epoch() == epoch);
         let (Some(epoch), Some(mac)) = (installed, self.next_hop.get()) else { return false };
-        frame.reset(OUTER_LEN);
+        frame.reset(MAX_OUTER_LEN);
         let tail = tail_len(0);
         let Some(body) = frame.append(tail) else { return false };
         write_trailer(body, NextHeader::None);
         let Admission::Granted { index, sequence } = epoch.admit_probe(0) else { return false };
         let spi = epoch.flow(index).spi;
-        if !write_header(&self.template, frame, mac, 0, spi, sequence) {
+        if write_header(&self.template, frame, mac, 0, spi, sequence).is_none() {
             return false;
         }
-        seal_burst(&mut [seal_job(epoch, frame, &Framed { flow: index, sequence })]);
+        let start = self.template.shape().header_len();
+        seal_burst(&mut [seal_job(epoch, frame, start, &Framed { flow: index, sequence })]);
         true
     }
 }
@@ -146,8 +148,9 @@ fn frame_one(
     let classified = classify(frame.data()).ok_or(DropReason::Runt)?;
     let length = frame.data().len();
     let tail = tail_len(length);
-    if length + tail + OUTER_LEN - ETH_HLEN > cipher_mtu
-        || frame.headroom() < OUTER_LEN
+    let shape = template.shape();
+    if length + tail + shape.ip_overhead() > cipher_mtu
+        || frame.headroom() < shape.header_len()
         || frame.tailroom() < tail
     {
         return Err(DropReason::TooBig);
@@ -160,10 +163,8 @@ fn frame_one(
     let spi = epoch.flow(index).spi;
     let trailer = frame.append(tail).ok_or(DropReason::TooBig)?;
     write_trailer(trailer, NextHeader::Ethernet);
-    match write_header(template, frame, mac, classified.class, spi, sequence) {
-        true => Ok(Framed { flow: index, sequence }),
-        false => Err(DropReason::TooBig),
-    }
+    let written = write_header(template, frame, mac, classified.class, spi, sequence);
+    written.map(|()| Framed { flow: index, sequence }).ok_or(DropReason::TooBig)
 }
 
 fn write_header(
@@ -173,21 +174,13 @@ fn write_header(
     class: u8,
     spi: Spi,
     sequence: u64,
-) -> bool {
-    let Ok(behind) = u16::try_from(frame.data().len()) else { return false };
-    match frame.prepend(OUTER_LEN).and_then(|head| head.first_chunk_mut()) {
-        Some(head) => t.write(head, mac, class, behind, spi, sequence),
-        None => return false,
-    }
-    true
+) -> Option<()> {
+    let behind = u16::try_from(frame.data().len()).ok()?;
+    t.write(frame.prepend(t.shape().header_len())?, mac, class, behind, spi, sequence)
 }
 
-fn seal_job<'a>(epoch: &'a TxEpoch, frame: &'a mut Frame, framed: &Framed) -> SealJob<'a> {
+/// `start`: where the ciphertext begins.
+fn seal_job<'a>(epoch: &'a TxEpoch, frame: &'a mut Frame, start: usize, framed: &Framed) -> SealJob<'a> {
     let flow = epoch.flow(framed.flow);
-    SealJob {
-        key: &flow.key,
-        spi: flow.spi,
-        sequence: framed.sequence,
-        body: &mut frame.data_mut()[OUTER_LEN..],
-    }
+    SealJob { key: &flow.key, spi: flow.spi, sequence: framed.sequence, body: &mut frame.data_mut()[start..] }
 }

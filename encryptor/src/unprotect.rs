@@ -15,7 +15,7 @@ use crate::esp::read_trailer;
 use crate::flows::{Lookup, RxEpoch, RxFlow};
 use crate::replay::{ReplayWindow, WINDOW};
 use crate::spi::{Epoch, Spi};
-use crate::wire::{ETH_HLEN, EspHeader, NextHeader, OUTER_LEN, OuterError, parse_outer, source_port};
+use crate::wire::{ETH_HLEN, EspHeader, NextHeader, OuterError, OuterShape, parse_outer, source_port};
 use crate::xsk::Frame;
 use crate::{BURST, Verdict};
 
@@ -66,7 +66,7 @@ type FreshFlows = ArrayVec<Fresh, BURST>;
 /// The receiving side of one worker.
 #[derive(Debug)]
 pub struct Unprotect {
-    udp_port: u16,
+    shape: OuterShape,
     nat: bool,
     iv: IvRule,
     /// Bytes of an Ethernet frame that the plain port takes at the most.
@@ -77,11 +77,11 @@ pub struct Unprotect {
 }
 
 impl Unprotect {
-    /// A receiver without keys. `nat`: the backhaul rewrites UDP source ports, so they are not checked.
+    /// A receiver without keys of packets of this `shape`. `nat`: the backhaul rewrites UDP source ports, so they are not checked.
     /// `plain_frame`: bytes of a frame that fits the plain port.
-    pub fn new(udp_port: u16, nat: bool, plain_frame: usize, budget: Budget) -> Unprotect {
+    pub fn new(shape: OuterShape, nat: bool, plain_frame: usize, budget: Budget) -> Unprotect {
         let iv = IvRule::Sequence;
-        Unprotect { udp_port, nat, iv, plain_frame, epochs: Default::default(), budget, derivations: 0 }
+        Unprotect { shape, nat, iv, plain_frame, epochs: Default::default(), budget, derivations: 0 }
     }
 
     /// The same receiver with another rule for IVs.
@@ -141,12 +141,12 @@ impl Unprotect {
         frame: &[u8],
         fresh: &mut FreshFlows,
     ) -> Result<(EspHeader, FlowRef, u64), DropReason> {
-        let header = parse_outer(frame, self.udp_port).map_err(|error| match error {
+        let header = parse_outer(frame, self.shape).map_err(|error| match error {
             OuterError::Truncated => DropReason::Truncated,
             OuterError::Malformed => DropReason::Malformed,
             OuterError::Spi => DropReason::BadSpi,
         })?;
-        if !self.nat && header.source_port != source_port(header.spi) {
+        if !self.nat && header.source_port.is_some_and(|port| port != source_port(header.spi)) {
             return Err(DropReason::SourcePort);
         }
         let epoch = self.epochs[header.spi.epoch().index()].as_deref().ok_or(DropReason::EpochUnknown)?;
@@ -187,7 +187,7 @@ impl Unprotect {
                 FlowRef::Stored(index) => epoch.map(|epoch| epoch.flow(index)),
             };
             let Some(RxFlow { key, .. }) = flow else { break };
-            let body = &mut frame.data_mut()[OUTER_LEN..OUTER_LEN + header.body];
+            let body = &mut frame.data_mut()[header.start..header.start + header.body];
             let (spi, iv) = (header.spi, header.iv);
             let (sequence_high, sequence_low) = ((candidate.sequence >> 32) as u32, header.sequence_low);
             jobs.push(OpenJob { key, spi, iv, sequence_high, sequence_low, body, genuine: false });
@@ -230,15 +230,15 @@ impl Unprotect {
 
     /// Strips everything around the plain frame.
     fn unwrap(&self, frame: &mut Frame, candidate: &Candidate) -> Verdict {
-        let text_end = OUTER_LEN + candidate.header.body - ICV_LEN;
-        let (payload, next) = match read_trailer(&frame.data()[OUTER_LEN..text_end]) {
+        let EspHeader { start, body, .. } = candidate.header;
+        let (payload, next) = match read_trailer(&frame.data()[start..start + body - ICV_LEN]) {
             Ok(trailer) => trailer,
             Err(reason) => return Verdict::Drop(reason),
         };
         match next {
             NextHeader::None => Verdict::Dummy(candidate.header.spi.epoch()),
             NextHeader::Ethernet if (ETH_HLEN..=self.plain_frame).contains(&payload) => {
-                let stripped = frame.advance(OUTER_LEN);
+                let stripped = frame.advance(start);
                 debug_assert!(stripped, "its headers were read from it");
                 frame.truncate(payload);
                 Verdict::Send

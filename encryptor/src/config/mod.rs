@@ -21,6 +21,7 @@ use crate::flows::FlowLimits;
 use crate::keys::Combine;
 use crate::link::IdentityFiles;
 use crate::plan::PlanInput;
+use crate::wire::{Encap, Ends, OuterShape};
 use crate::xsk::BindMode;
 
 pub use feed::Feed;
@@ -162,6 +163,21 @@ impl Config {
             Mode::NativeCopy => &[(Native, BindMode::Copy)],
             Mode::Generic => &[(Generic, BindMode::Copy)],
         }
+    }
+
+    /// The addresses of the packets.
+    pub fn ends(&self) -> Ends {
+        Ends::V4(self.address, self.peer)
+    }
+
+    /// What stands in front of ESP.
+    pub fn encap(&self) -> Encap {
+        Encap::Udp(self.udp_port)
+    }
+
+    /// The outer headers of the packets.
+    pub fn outer_shape(&self) -> OuterShape {
+        self.ends().shape(self.encap())
     }
 
     /// Whether ours is the end that listens on the link channel: the one with the lesser SAE ID, so that the two sites

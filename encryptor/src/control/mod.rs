@@ -56,6 +56,8 @@ const LINK: Token = Token(16);
 /// Derivations for flows that were not seen, each second: about a fifth of a core, so that a flood of forged packets has
 /// to be far larger before the flows of a new epoch wait for theirs.
 const DERIVATIONS: u32 = 200_000;
+/// Of the packets.
+const TTL: u8 = 64;
 /// The loop turns at least this often.
 const TURN: Duration = Duration::from_millis(100);
 
@@ -274,12 +276,12 @@ fn terms(config: &Config) -> Result<Terms, RunError> {
 
 fn transforms(config: &Config, ports: &check::Ports, next_hop: &NextHop) -> Transforms {
     let mac = MacAddr(ports.cipher.mac);
-    let template = OuterTemplate::new(mac, config.address, config.peer, config.udp_port);
+    let template = OuterTemplate::new(mac, config.ends(), config.encap(), TTL);
     let plain_frame = ports.plain.mtu as usize + ETH_HLEN + 8;
     let budget = Budget::new(config.flows.max(DERIVATIONS), config.flows.max(DERIVATIONS));
     Transforms {
         protect: Protect::new(template, next_hop.clone(), ports.cipher.mtu as usize),
-        unprotect: Unprotect::new(config.udp_port, config.nat, plain_frame, budget).with_iv(config.iv),
+        unprotect: Unprotect::new(config.outer_shape(), config.nat, plain_frame, budget).with_iv(config.iv),
     }
 }
 

@@ -9,7 +9,10 @@ mod outer;
 
 pub use ethernet::{ETH_HLEN, EtherType, L2, MacAddr};
 pub use ip::{L3, Transport, parse_ip};
-pub use outer::{EspHeader, NextHeader, OUTER_LEN, OuterError, OuterTemplate, parse_outer, source_port};
+pub use outer::{
+    Encap, Ends, EspHeader, MAX_OUTER_LEN, NextHeader, OuterError, OuterShape, OuterTemplate, flow_label,
+    parse_outer, source_port,
+};
 
 /// Reads a big-endian u16 at `at`, if it is there.
 fn be16(bytes: &[u8], at: usize) -> Option<u16> {
