@@ -151,7 +151,7 @@ fn open_queues(
     // Each queue can hold a fill ring and a transmit ring full, and what was received is on its way in between.
     let frames = queues.len() as u32 * ring * 2 + ring;
     let mut umem = Umem::new(frames, CHUNK)?;
-    let sizes = PortConfig { rx: ring, tx: ring, fill: ring, completion: ring, bind };
+    let sizes = PortConfig { rx: ring, tx: ring, fill: ring, completion: ring, bind, chains: false };
     let mut ports = Port::open_all(&mut umem, &queues, &sizes)?;
     let cipher_ports = ports.split_off(plain.queues as usize);
     if let Err(error) = programs.take_sockets(&ports, &cipher_ports) {

@@ -200,7 +200,8 @@ impl Worker {
     }
 
     fn protect_burst(&mut self, queue: usize, now: Instant) -> Result<bool, crate::xsk::Error> {
-        let received = self.queues.plain[queue].receive(&mut self.batch, BURST);
+        let Queues { umem, plain, .. } = &mut self.queues;
+        let received = plain[queue].receive(umem, &mut self.batch, BURST);
         if received == 0 {
             return Ok(false);
         }
@@ -220,7 +221,8 @@ impl Worker {
     }
 
     fn unprotect_burst(&mut self, queue: usize, now: Instant) -> Result<bool, crate::xsk::Error> {
-        let received = self.queues.cipher[queue].receive(&mut self.batch, BURST);
+        let Queues { umem, cipher, .. } = &mut self.queues;
+        let received = cipher[queue].receive(umem, &mut self.batch, BURST);
         if received == 0 {
             return Ok(false);
         }
@@ -272,11 +274,11 @@ impl Worker {
             Side::Plain => (&mut self.queues.plain[queue], DropReason::PlainRingFull),
         };
         let umem = &mut self.queues.umem;
-        let mut sent = port.transmit(&mut self.outbox);
+        let mut sent = port.transmit(umem, &mut self.outbox);
         kick(port)?;
         if !self.outbox.is_empty() {
             port.complete(umem);
-            sent += port.transmit(&mut self.outbox);
+            sent += port.transmit(umem, &mut self.outbox);
             kick(port)?;
         }
         self.wiring.counters.add_dropped(reason, self.outbox.len() as u64);

@@ -60,7 +60,7 @@ fn program(status: &Status, port: &'static str) -> (&'static str, u64, u64) {
 /// Frames that the kernel dropped in front of the worker, or that the port found unusable.
 fn lost_at_socket(status: &Status, queues: &str) -> u64 {
     let rows = status.queues.iter().filter(|(queue, _)| queue.starts_with(queues)).map(|(_, rows)| rows);
-    let names = ["kernel_rx_dropped", "kernel_rx_ring_full", "rx_chained", "rx_invalid"];
+    let names = ["kernel_rx_dropped", "kernel_rx_ring_full", "rx_no_jumbo", "rx_too_long", "rx_invalid"];
     rows.flat_map(|rows| names.map(|name| row(rows, name))).sum()
 }
 

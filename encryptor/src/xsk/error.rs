@@ -76,6 +76,14 @@ pub enum Error {
         /// The port's interface.
         interface: String,
     },
+    /// XDP_USE_SG is not known to this kernel.
+    #[error(
+        "{interface}: this kernel's AF_XDP has no frames of several buffers: lower the MTU of both ports to 3498, or use Linux 6.6 or later"
+    )]
+    NoChains {
+        /// The port's interface.
+        interface: String,
+    },
     /// EBUSY at bind.
     #[error(
         "{interface}: queue {queue} belongs to another AF_XDP socket; end the process that has it (see ss --xdp -p)"

@@ -5,7 +5,7 @@ use std::slice;
 /// Bytes before a received packet in its chunk: the kernel's XDP_PACKET_HEADROOM.
 pub const HEADROOM: usize = 256;
 
-/// The one token of a chunk of a [`super::Umem`]: a packet with room before and after it.
+/// The one token of a chunk, or of a jumbo buffer, of a [`super::Umem`]: a packet with room before and after it.
 ///
 /// It can be neither copied nor made anew, so whoever has it is alone with the chunk's bytes. It goes back by
 /// [`super::Umem::free`] or into a port's rings; a token that is dropped is a chunk lost, which debug builds report.
@@ -85,6 +85,18 @@ impl Frame {
         Some(tail)
     }
 
+    /// Makes `bytes` the packet's end. False, and no change, if there is no such room.
+    #[must_use]
+    pub fn extend_from(&mut self, bytes: &[u8]) -> bool {
+        let old = self.len();
+        if self.tailroom() < bytes.len() {
+            return false;
+        }
+        self.set(self.headroom(), old + bytes.len());
+        self.data_mut()[old..].copy_from_slice(bytes);
+        true
+    }
+
     /// Takes `count` bytes off the packet's front. False, and no change, if it is shorter.
     #[must_use]
     pub fn advance(&mut self, count: usize) -> bool {
@@ -112,7 +124,7 @@ impl Frame {
     #[must_use]
     pub fn fill_from(&mut self, packet: &[u8]) -> bool {
         self.reset(HEADROOM);
-        self.append(packet.len()).map(|room| room.copy_from_slice(packet)).is_some()
+        self.extend_from(packet)
     }
 
     fn start(&self) -> NonNull<u8> {

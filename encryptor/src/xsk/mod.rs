@@ -9,6 +9,8 @@
 //! token, or the kernel.
 #![allow(unsafe_code)] // Memory shared with the kernel, and system calls that no safe crate offers.
 
+/// Frames of several chunks, put together piece by piece.
+mod chain;
 /// What can go wrong, with its remedy.
 mod error;
 /// The one token of a chunk: a packet with room before and after it.
@@ -44,4 +46,4 @@ pub use open::{BindMode, PortConfig};
 pub use port::{LiveMode, Port};
 pub use rings::Outstanding;
 pub use statistics::{PortCounters, Statistics};
-pub use umem::Umem;
+pub use umem::{JUMBO, Umem};

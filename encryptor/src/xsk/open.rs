@@ -41,11 +41,14 @@ pub struct PortConfig {
     pub completion: u32,
     /// How to bind.
     pub bind: BindMode,
+    /// Whether a frame may span several chunks (XDP_USE_SG). The UMEM then needs jumbo buffers, and the XDP programs have to
+    /// be loaded for it.
+    pub chains: bool,
 }
 
 impl Default for PortConfig {
     fn default() -> Self {
-        Self { rx: 2048, tx: 2048, fill: 2048, completion: 2048, bind: BindMode::Auto }
+        Self { rx: 2048, tx: 2048, fill: 2048, completion: 2048, bind: BindMode::Auto, chains: false }
     }
 }
 
@@ -143,8 +146,11 @@ fn open_one(
     if first.is_none() {
         let region = umem.region();
         socket
-            .register_umem(region.mapping(), region.chunk())
+            .register_umem(region.shared(), region.chunk())
             .map_err(|e| place.failed("register the UMEM", e))?;
+    }
+    if config.chains && !socket.knows_chains() {
+        return Err(Error::NoChains { interface: name.to_owned() });
     }
     let rings = make_rings(&socket, umem, config).map_err(|e| place.failed("make the rings", e))?;
     socket.ask_for_tx_budget(config.tx);
@@ -153,11 +159,12 @@ fn open_one(
     port.prefill(umem, config.fill);
 
     let deadline = Instant::now() + QUEUE_DEADLINE;
+    let chains = if config.chains { libc::XDP_USE_SG } else { 0 };
     // With XDP_SHARED_UMEM any other flag is an error: the first port's flags hold.
     let flags = match (first, mode) {
         (Some(_), _) => libc::XDP_SHARED_UMEM,
-        (None, LiveMode::ZeroCopy) => libc::XDP_USE_NEED_WAKEUP | libc::XDP_ZEROCOPY,
-        (None, LiveMode::Copy) => libc::XDP_USE_NEED_WAKEUP | libc::XDP_COPY,
+        (None, LiveMode::ZeroCopy) => libc::XDP_USE_NEED_WAKEUP | libc::XDP_ZEROCOPY | chains,
+        (None, LiveMode::Copy) => libc::XDP_USE_NEED_WAKEUP | libc::XDP_COPY | chains,
     };
     loop {
         let Err(source) = port.bind(place.interface.index, flags, first.map(AsFd::as_fd)) else {

@@ -62,19 +62,21 @@ impl Port {
 
     /// Appends up to `max` received frames to `out`, and returns how many.
     ///
-    /// Frames that span several chunks are dropped and counted.
-    pub fn receive(&mut self, out: &mut Vec<Frame>, max: usize) -> usize {
-        self.rings.receive(out, max)
+    /// A frame that spans several chunks is put together in a jumbo buffer of `umem`; if none is free, it is dropped and
+    /// counted.
+    pub fn receive(&mut self, umem: &mut Umem, out: &mut Vec<Frame>, max: usize) -> usize {
+        self.rings.receive(umem, out, max)
     }
 
     /// Moves frames from the front of `frames` to the transmit ring, as many as fit, and returns how many; the rest stay
-    /// with the caller. [`Self::kick`] sends them. A frame shorter than an Ethernet header is dropped and counted.
+    /// with the caller. [`Self::kick`] sends them. A frame shorter than an Ethernet header is dropped and counted; one in a
+    /// jumbo buffer is cut into chunks of `umem`.
     ///
     /// # Panics
     ///
     /// When a frame is of another UMEM.
-    pub fn transmit(&mut self, frames: &mut Vec<Frame>) -> usize {
-        self.rings.transmit(frames)
+    pub fn transmit(&mut self, umem: &mut Umem, frames: &mut Vec<Frame>) -> usize {
+        self.rings.transmit(umem, frames)
     }
 
     /// Has the kernel send what is in the transmit ring, if it has to be told.
@@ -152,7 +154,7 @@ impl Port {
         let zero_copy = self.mode == LiveMode::ZeroCopy;
         let Self { socket, mut rings, .. } = self;
         let mut received = Vec::new();
-        rings.receive(&mut received, usize::MAX);
+        rings.receive(umem, &mut received, usize::MAX);
         received.into_iter().for_each(|frame| umem.free(frame));
         rings.refill(umem, 0);
         // Closing waits until no receive path uses the socket any more (kernel: net/xdp/xsk.c, xsk_unbind_dev), except

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use super::chain::{Chain, Loss, Place};
 use super::frame::Frame;
 use super::lent::Lent;
 use super::ring::{Consumer, Producer};
@@ -16,14 +17,14 @@ pub struct Outstanding {
     pub rx: u32,
     /// Given to transmit and not yet completed.
     pub tx: u32,
-    /// Dropped on receipt, to go home with the next refill.
-    pub spare: u32,
+    /// The jumbo buffer of a frame whose last piece has not come: 0 or 1.
+    pub begun: u32,
 }
 
 impl Outstanding {
     /// All of them.
     pub fn total(&self) -> u32 {
-        self.rx + self.tx + self.spare
+        self.rx + self.tx + self.begun
     }
 }
 
@@ -37,8 +38,7 @@ pub(super) struct Rings {
     completion: Consumer<u64>,
     lent_rx: Lent,
     lent_tx: Lent,
-    spare: Vec<u32>,
-    in_chain: bool,
+    chain: Chain,
     pub(super) counters: PortCounters,
 }
 
@@ -59,38 +59,40 @@ impl Rings {
             completion,
             lent_rx: Lent::new(frames),
             lent_tx: Lent::new(frames),
-            spare: Vec::with_capacity(frames as usize),
-            in_chain: false,
+            chain: Chain::default(),
             counters: PortCounters::default(),
         }
     }
 
-    pub(super) fn receive(&mut self, out: &mut Vec<Frame>, max: usize) -> usize {
+    pub(super) fn receive(&mut self, umem: &mut Umem, out: &mut Vec<Frame>, max: usize) -> usize {
+        self.assert_same(umem);
         let before = out.len();
-        for _ in 0..max.min(self.rx.available() as usize) {
-            let Some(descriptor) = self.rx.pop() else { break };
-            self.accept(descriptor, out);
+        self.rx.available();
+        while out.len() - before < max
+            && let Some(descriptor) = self.rx.pop()
+        {
+            self.accept(descriptor, umem, out);
         }
         self.rx.release();
         out.len() - before
     }
 
-    pub(super) fn transmit(&mut self, frames: &mut Vec<Frame>) -> usize {
-        // Not more than completions have room for: beyond that the kernel would refuse to send.
-        let unclaimed = self.completion.size().saturating_sub(self.lent_tx.count());
-        let count = frames.len().min(self.tx.room().min(unclaimed) as usize);
+    pub(super) fn transmit(&mut self, umem: &mut Umem, frames: &mut Vec<Frame>) -> usize {
+        self.assert_same(umem);
+        let count = self.fitting(umem, frames);
         for frame in frames.drain(..count) {
-            let index = self.region.index_of(&frame);
             if frame.len() < LEAST_FRAME {
                 self.counters.tx_short += 1;
-                self.spare.push(index);
+                umem.free(frame);
                 continue;
             }
-            let addr = self.region.address(index) + frame.headroom() as u64;
-            self.tx.push(libc::xdp_desc { addr, len: frame.len() as u32, options: 0 });
-            self.lent_tx.insert(index);
             self.counters.tx_frames += 1;
             self.counters.tx_bytes += frame.len() as u64;
+            if self.region.is_jumbo(&frame) {
+                self.scatter(frame, umem);
+            } else {
+                self.lend(frame, 0);
+            }
         }
         self.tx.publish();
         count
@@ -114,7 +116,6 @@ impl Rings {
 
     pub(super) fn refill(&mut self, umem: &mut Umem, target: u32) -> u32 {
         self.assert_same(umem);
-        self.spare.drain(..).for_each(|index| umem.give_back(index));
         let wanted = target.min(self.fill.size()).saturating_sub(self.fill.pending());
         let mut filled = 0;
         while filled < wanted
@@ -142,15 +143,16 @@ impl Rings {
     }
 
     pub(super) fn outstanding(&self) -> Outstanding {
-        Outstanding { rx: self.lent_rx.count(), tx: self.lent_tx.count(), spare: self.spare.len() as u32 }
+        let begun = u32::from(self.chain.held().is_some());
+        Outstanding { rx: self.lent_rx.count(), tx: self.lent_tx.count(), begun }
     }
 
     /// Everything that a kernel without access to the chunks any more had: all on the receive side, and what it never took
     /// from the transmit ring. A frame that it took and did not complete may still wait in a device's queue: using its chunk
     /// again could send other bytes, so it stays out.
     pub(super) fn reclaim(&mut self) -> Vec<u32> {
-        let mut home = std::mem::take(&mut self.spare);
-        home.extend(self.lent_rx.remove_all());
+        let mut home = self.lent_rx.remove_all();
+        home.extend(self.chain.give_up().map(|frame| self.region.index_of(&frame)));
         for descriptor in self.tx.left_over() {
             let (index, _) = self.region.locate(descriptor.addr);
             if self.lent_tx.remove(index) {
@@ -160,28 +162,72 @@ impl Rings {
         home
     }
 
-    fn accept(&mut self, descriptor: libc::xdp_desc, out: &mut Vec<Frame>) {
+    fn accept(&mut self, descriptor: libc::xdp_desc, umem: &mut Umem, out: &mut Vec<Frame>) {
+        let chained = descriptor.options & libc::XDP_PKT_CONTD != 0;
+        let place = if chained { Place::Inner } else { Place::Last };
+        let piece = self.claim(descriptor, umem);
+        match self.chain.add(piece, place, umem) {
+            None => {}
+            Some(Ok(frame)) => {
+                self.counters.rx_frames += 1;
+                self.counters.rx_bytes += frame.len() as u64;
+                self.counters.rx_gathered += u64::from(self.region.is_jumbo(&frame));
+                out.push(frame);
+            }
+            Some(Err(loss)) => *loss.counter(&mut self.counters) += 1,
+        }
+    }
+
+    /// The token of what a descriptor of the receive ring names.
+    fn claim(&mut self, descriptor: libc::xdp_desc, umem: &mut Umem) -> Result<Frame, Loss> {
         let (index, head) = self.region.locate(descriptor.addr);
         if !self.lent_rx.remove(index) {
-            self.counters.rx_invalid += 1;
-            return;
-        }
-        let more = descriptor.options & libc::XDP_PKT_CONTD != 0;
-        if std::mem::replace(&mut self.in_chain, more) || more {
-            self.counters.rx_chained += 1;
-            self.spare.push(index);
-            return;
+            return Err(Loss::Invalid);
         }
         if descriptor.len > self.region.chunk() - u32::from(head) {
-            self.counters.rx_invalid += 1;
-            self.spare.push(index);
-            return;
+            umem.give_back(index);
+            return Err(Loss::Invalid);
         }
-        self.counters.rx_frames += 1;
-        self.counters.rx_bytes += u64::from(descriptor.len);
         // SAFETY: the chunk's bit was set, so it was the kernel's, which gave it back through the receive ring; the bit is
         // now cleared, so this is the only token made of it.
-        out.push(unsafe { self.region.token(index, head, descriptor.len as u16) });
+        Ok(unsafe { self.region.token(index, head, descriptor.len as u16) })
+    }
+
+    /// How many of `frames` can be sent now, in their order: not more than the ring, or than completions have room for (beyond
+    /// that the kernel would refuse to send), and none whose pieces would find no free chunk.
+    fn fitting(&mut self, umem: &Umem, frames: &[Frame]) -> usize {
+        let unclaimed = self.completion.size().saturating_sub(self.lent_tx.count());
+        let (mut room, mut chunks) = (self.tx.room().min(unclaimed), umem.available());
+        let fits = |frame: &&Frame| {
+            let pieces = self.region.pieces(frame);
+            let new = if self.region.is_jumbo(frame) { pieces } else { 0 };
+            let enough = room.checked_sub(pieces).zip(chunks.checked_sub(new));
+            (room, chunks) = enough.unwrap_or((0, 0));
+            enough.is_some()
+        };
+        frames.iter().take_while(fits).count()
+    }
+
+    /// Sends a jumbo buffer's frame in chunks of its own, and the buffer home.
+    fn scatter(&mut self, frame: Frame, umem: &mut Umem) {
+        let mut rest = frame.data().chunks(self.region.chunk() as usize).peekable();
+        while let Some(bytes) = rest.next() {
+            let mut piece = umem.alloc().expect("free chunks were counted before");
+            piece.reset(0);
+            let whole = piece.extend_from(bytes);
+            debug_assert!(whole, "no more than a chunk was cut off");
+            self.lend(piece, if rest.peek().is_some() { libc::XDP_PKT_CONTD } else { 0 });
+        }
+        self.counters.tx_scattered += 1;
+        umem.free(frame);
+    }
+
+    /// Puts a chunk into the transmit ring.
+    fn lend(&mut self, frame: Frame, options: u32) {
+        let index = self.region.index_of(&frame);
+        let addr = self.region.address(index) + frame.headroom() as u64;
+        self.tx.push(libc::xdp_desc { addr, len: frame.len() as u32, options });
+        self.lent_tx.insert(index);
     }
 
     fn assert_same(&self, umem: &Umem) {

@@ -3,6 +3,7 @@ use crate::xsk::ring::in_memory;
 
 const CHUNK: u32 = 2048;
 const FRAMES: u32 = 32;
+const JUMBOS: u32 = 2;
 const SIZE: u32 = 8;
 
 /// A port's rings and the kernel's ends of them.
@@ -19,7 +20,7 @@ impl Rig {
     /// With all counters about to wrap after `before_wrap` entries.
     fn new(before_wrap: u32) -> Self {
         let start = 0u32.wrapping_sub(before_wrap);
-        let umem = Umem::new(FRAMES, CHUNK).unwrap();
+        let umem = Umem::with_jumbos(FRAMES, CHUNK, JUMBOS).unwrap();
         let (rx, our_rx) = in_memory(SIZE, start);
         let (our_tx, tx) = in_memory(SIZE, start);
         let (our_fill, fill) = in_memory(SIZE, start);
@@ -65,12 +66,13 @@ impl Rig {
     }
 
     fn is_whole(&self, held: usize) -> bool {
-        self.umem.available() as usize + self.rings.outstanding().total() as usize + held == FRAMES as usize
+        let home = self.umem.available() + self.umem.jumbos_available();
+        (home + self.rings.outstanding().total()) as usize + held == (FRAMES + JUMBOS) as usize
     }
 
     fn end(mut self) {
         self.rings.reclaim().into_iter().for_each(|index| self.umem.give_back(index));
-        assert_eq!(self.umem.available(), FRAMES);
+        assert_eq!((self.umem.available(), self.umem.jumbos_available()), (FRAMES, JUMBOS));
     }
 }
 
@@ -85,14 +87,14 @@ fn frames_go_round_and_none_is_lost_while_the_counters_wrap() {
             let packet = [turn.to_be_bytes(), number.to_be_bytes(), [0xaa; 4], [0xbb; 4]].concat();
             assert!(rig.kernel_receives(&packet, 0));
         }
-        assert_eq!(rig.rings.receive(&mut held, usize::MAX), burst as usize);
+        assert_eq!(rig.rings.receive(&mut rig.umem, &mut held, usize::MAX), burst as usize);
         for (number, frame) in held.iter_mut().enumerate() {
             assert_eq!(frame.headroom(), 256);
             assert_eq!(frame.data()[..8], [turn.to_be_bytes(), (number as u32).to_be_bytes()].concat());
             frame.prepend(42).unwrap().fill(turn as u8);
         }
         assert!(rig.is_whole(held.len()), "turn {turn}");
-        assert_eq!(rig.rings.transmit(&mut held), burst as usize);
+        assert_eq!(rig.rings.transmit(&mut rig.umem, &mut held), burst as usize);
         for _ in 0..burst {
             let sent = rig.kernel_sends().unwrap();
             assert_eq!((sent.addr % u64::from(CHUNK), sent.len), (256 - 42, 16 + 42));
@@ -108,22 +110,22 @@ fn frames_go_round_and_none_is_lost_while_the_counters_wrap() {
 fn what_does_not_fit_stays_with_the_caller() {
     let mut rig = Rig::new(3);
     let mut frames: Vec<_> = (0..12).map(|n| rig.frame(20 + n)).collect();
-    assert_eq!(rig.rings.transmit(&mut frames), SIZE as usize);
+    assert_eq!(rig.rings.transmit(&mut rig.umem, &mut frames), SIZE as usize);
     assert_eq!(frames.len(), 4);
     assert_eq!(frames[0].len(), 28, "the order is kept");
-    assert_eq!(rig.rings.transmit(&mut frames), 0, "the ring is full");
+    assert_eq!(rig.rings.transmit(&mut rig.umem, &mut frames), 0, "the ring is full");
     // Taken by the kernel, but not completed: completions would have no room for more.
     rig.tx.available();
     while rig.tx.pop().is_some() {}
     rig.tx.release();
     assert_eq!(rig.rings.tx_pending(), 0);
-    assert_eq!(rig.rings.transmit(&mut frames), 0, "completions are claimed");
+    assert_eq!(rig.rings.transmit(&mut rig.umem, &mut frames), 0, "completions are claimed");
     assert!(rig.is_whole(frames.len()));
     for frame in frames {
         rig.umem.free(frame);
     }
     assert_eq!(rig.rings.reclaim(), [0u32; 0], "frames in a device's queue do not come home");
-    assert_eq!(rig.rings.outstanding(), Outstanding { rx: 0, tx: 8, spare: 0 });
+    assert_eq!(rig.rings.outstanding(), Outstanding { rx: 0, tx: 8, begun: 0 });
     let Rig { umem, rings, .. } = rig;
     drop(rings);
     assert!(umem.is_whole([], 0), "they are known as stranded");
@@ -145,42 +147,25 @@ fn an_empty_umem_and_a_full_fill_ring_end_the_refill() {
 }
 
 #[test]
-fn chained_frames_are_dropped_with_their_last_piece() {
-    let mut rig = Rig::new(2);
-    rig.rings.refill(&mut rig.umem, SIZE);
-    for options in [0, libc::XDP_PKT_CONTD, libc::XDP_PKT_CONTD, 0, 0] {
-        assert!(rig.kernel_receives(&[7; 100], options));
-    }
-    let mut held = Vec::new();
-    assert_eq!(rig.rings.receive(&mut held, usize::MAX), 2, "the first and the last are whole");
-    assert_eq!(rig.rings.counters.rx_chained, 3);
-    assert_eq!(rig.rings.outstanding().spare, 3);
-    assert!(rig.is_whole(2));
-    rig.rings.refill(&mut rig.umem, SIZE);
-    assert_eq!(rig.rings.outstanding().spare, 0, "the pieces went home");
-    held.into_iter().for_each(|frame| rig.umem.free(frame));
-    rig.end();
-}
-
-#[test]
 fn descriptors_that_cannot_be_are_no_tokens() {
     let mut rig = Rig::new(0);
     rig.rings.refill(&mut rig.umem, 2);
     assert!(rig.kernel_receives(&[1; 60], 0));
     let mut held = Vec::new();
-    assert_eq!(rig.rings.receive(&mut held, 9), 1);
+    assert_eq!(rig.rings.receive(&mut rig.umem, &mut held, 9), 1);
     let address = rig.umem.region().address(rig.umem.region().index_of(&held[0]));
     rig.kernel_returns(address + 256, 60, 0); // the same chunk again
     rig.kernel_returns(u64::from(CHUNK * FRAMES), 60, 0); // beyond the UMEM
     rig.kernel_returns(u64::MAX, 60, 0);
-    assert_eq!(rig.rings.receive(&mut held, 9), 0);
+    assert_eq!(rig.rings.receive(&mut rig.umem, &mut held, 9), 0);
     assert_eq!(rig.rings.counters.rx_invalid, 3);
     let lent = rig.fill.available();
     assert_eq!(lent, 1);
     let address = rig.fill.pop().unwrap();
     rig.kernel_returns(address + 256, CHUNK - 255, 0); // beyond its chunk
-    assert_eq!(rig.rings.receive(&mut held, 9), 0);
-    assert_eq!((rig.rings.counters.rx_invalid, rig.rings.outstanding().spare), (4, 1));
+    assert_eq!(rig.rings.receive(&mut rig.umem, &mut held, 9), 0);
+    assert_eq!(rig.rings.counters.rx_invalid, 4);
+    assert!(rig.is_whole(1), "it is home");
     rig.completion.push(0); // never sent
     rig.completion.publish();
     assert_eq!(rig.rings.complete(&mut rig.umem), 0);
@@ -194,7 +179,7 @@ fn descriptors_that_cannot_be_are_no_tokens() {
 fn a_frame_too_short_to_send_comes_home() {
     let mut rig = Rig::new(0);
     let mut frames = vec![rig.frame(13), rig.frame(14)];
-    assert_eq!(rig.rings.transmit(&mut frames), 2);
+    assert_eq!(rig.rings.transmit(&mut rig.umem, &mut frames), 2);
     assert_eq!((rig.rings.counters.tx_short, rig.rings.counters.tx_frames), (1, 1));
     assert_eq!(rig.kernel_sends().unwrap().len, 14);
     assert_eq!(rig.rings.complete(&mut rig.umem), 1);
@@ -208,10 +193,10 @@ fn what_the_kernel_never_took_is_reclaimed_across_the_wrap() {
     let mut rig = Rig::new(2);
     rig.rings.refill(&mut rig.umem, 4);
     let mut frames: Vec<_> = (0..5).map(|_| rig.frame(60)).collect();
-    rig.rings.transmit(&mut frames);
+    rig.rings.transmit(&mut rig.umem, &mut frames);
     rig.kernel_sends().unwrap();
     rig.rings.complete(&mut rig.umem);
-    assert_eq!(rig.rings.outstanding(), Outstanding { rx: 4, tx: 4, spare: 0 });
+    assert_eq!(rig.rings.outstanding(), Outstanding { rx: 4, tx: 4, begun: 0 });
     rig.end();
 }
 
@@ -232,5 +217,8 @@ fn the_wakeup_flags_are_read_from_the_rings() {
 fn a_frame_of_another_umem_is_refused() {
     let mut rig = Rig::new(0);
     let mut other = Umem::new(4, CHUNK).unwrap();
-    rig.rings.transmit(&mut vec![other.alloc().unwrap()]);
+    rig.rings.transmit(&mut rig.umem, &mut vec![other.alloc().unwrap()]);
 }
+
+#[path = "chain_tests.rs"]
+mod chains;

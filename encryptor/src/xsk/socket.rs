@@ -25,12 +25,13 @@ impl Socket {
         Ok(Self { fd: unsafe { OwnedFd::from_raw_fd(fd) } })
     }
 
-    /// Registers memory as this socket's UMEM, in chunks of `chunk` bytes.
-    pub(super) fn register_umem(&self, memory: &Mapping, chunk: u32) -> io::Result<()> {
+    /// Registers the first `len` bytes of `memory` as this socket's UMEM, in chunks of `chunk` bytes.
+    pub(super) fn register_umem(&self, (memory, len): (&Mapping, usize), chunk: u32) -> io::Result<()> {
+        assert!(len <= memory.len(), "a UMEM beyond its mapping");
         // Every field is named: what the kernel would read as a request must not be left to chance.
         let registration = libc::xdp_umem_reg {
             addr: memory.base().addr().get() as u64,
-            len: memory.len() as u64,
+            len: len as u64,
             chunk_size: chunk,
             headroom: 0,
             flags: 0,
@@ -68,6 +69,13 @@ impl Socket {
         let len = size_of_val(&address) as libc::socklen_t;
         // SAFETY: the pointer is to a whole sockaddr_xdp that lives through the call, and `len` is its size.
         check(unsafe { libc::bind(self.fd.as_raw_fd(), (&raw const address).cast(), len) } as isize)
+    }
+
+    /// Whether the kernel has XDP_USE_SG (6.6 and later). It looks at the flags before it looks for the interface, and none
+    /// has the number 0 (kernel: net/xdp/xsk.c, xsk_bind).
+    pub(super) fn knows_chains(&self) -> bool {
+        let refused = self.bind(0, 0, libc::XDP_USE_SG, None);
+        refused.is_err_and(|error| error.raw_os_error() == Some(libc::ENODEV))
     }
 
     /// Asks the kernel to send what is in the transmit ring.

@@ -41,14 +41,21 @@ counters! {
         rx_frames,
         /// Bytes received.
         rx_bytes,
-        /// Pieces of frames larger than a chunk, dropped.
-        rx_chained,
-        /// Descriptors from the kernel that named a chunk it did not have, or lay beyond one: ignored or dropped.
+        /// Frames of several chunks, or one without room behind it, that were put into a jumbo buffer.
+        rx_gathered,
+        /// Such frames dropped because no jumbo buffer was free: the worker is too slow.
+        rx_no_jumbo,
+        /// Such frames dropped because they are larger than a jumbo buffer.
+        rx_too_long,
+        /// Descriptors from the kernel that named a chunk it did not have, or lay beyond one: ignored or dropped, a frame of
+        /// several chunks once.
         rx_invalid,
         /// Frames given to the transmit ring.
         tx_frames,
         /// Bytes given to the transmit ring.
         tx_bytes,
+        /// Frames from jumbo buffers that were cut into chunks.
+        tx_scattered,
         /// Frames shorter than an Ethernet header, dropped: the kernel would keep them.
         tx_short,
         /// Frames that the driver dropped (EBUSY): its queue was full. On veth, a queueing discipline avoids it.

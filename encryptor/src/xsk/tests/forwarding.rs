@@ -26,7 +26,8 @@ fn every_frame_crosses_two_ports_of_one_umem() {
 /// Source `a0` -> `a1` [one UMEM] `b0` -> `b1`, where they are compared. The middle prepends a header in the headroom.
 fn forward(mode: AttachMode, queue: u32) {
     let programs = [PlainProgram::attach("a1", mode).unwrap(), PlainProgram::attach("b1", mode).unwrap()];
-    let config = PortConfig { rx: 512, tx: 512, fill: 512, completion: 512, bind: BindMode::Auto };
+    let config =
+        PortConfig { rx: 512, tx: 512, fill: 512, completion: 512, bind: BindMode::Auto, chains: false };
     let mut ends = Umem::new(2048, 2048).unwrap();
     let mut middle = Umem::new(2048, 2048).unwrap();
     let [mut source, mut sink] = open(&mut ends, [("a0", queue), ("b1", queue)], &config);
@@ -50,13 +51,13 @@ fn forward(mode: AttachMode, queue: u32) {
         }
         send(&mut source, &mut ends, &mut out);
 
-        left.receive(&mut crossing, usize::MAX);
+        left.receive(&mut middle, &mut crossing, usize::MAX);
         crossing.iter_mut().for_each(|frame| frame.prepend(HEADER).unwrap().fill(0x45));
         send(&mut right, &mut middle, &mut crossing);
         left.refill(&mut middle, config.fill);
         assert!(middle.is_whole([&left, &right], crossing.len()));
 
-        sink.receive(&mut arrived, usize::MAX);
+        sink.receive(&mut ends, &mut arrived, usize::MAX);
         for frame in arrived.drain(..) {
             assert_eq!(frame.data()[..HEADER], [0x45; HEADER]);
             assert_eq!(frame.data()[HEADER..], content(seen), "frame {seen}");
@@ -83,7 +84,8 @@ fn forward(mode: AttachMode, queue: u32) {
 fn refusals_name_the_cause_and_leave_the_frames() {
     in_namespace(|| {
         let mut umem = Umem::new(256, 2048).unwrap();
-        let small = PortConfig { rx: 64, tx: 64, fill: 64, completion: 64, bind: BindMode::Copy };
+        let small =
+            PortConfig { rx: 64, tx: 64, fill: 64, completion: 64, bind: BindMode::Copy, chains: false };
         let mut refused = |queue: (&str, u32), config: &PortConfig| {
             // The first port is fine, so that an opened one has to be undone as well.
             let error = Port::open_all(&mut umem, &[("a1", 0), queue], config).unwrap_err();
@@ -118,7 +120,8 @@ fn refusals_name_the_cause_and_leave_the_frames() {
 fn a_port_that_is_dropped_strands_its_frames_and_says_so() {
     in_namespace(|| {
         let mut umem = Umem::new(128, 4096).unwrap();
-        let config = PortConfig { rx: 64, tx: 64, fill: 64, completion: 64, bind: BindMode::Auto };
+        let config =
+            PortConfig { rx: 64, tx: 64, fill: 64, completion: 64, bind: BindMode::Auto, chains: false };
         drop(Port::open(&mut umem, "a0", 0, &config).unwrap());
         assert_eq!(umem.available(), 64);
         assert!(umem.is_whole([], 0), "they are accounted for");
@@ -129,10 +132,11 @@ fn a_port_that_is_dropped_strands_its_frames_and_says_so() {
 fn sending_on_a_port_that_is_down_fails_and_the_frames_come_home() {
     in_namespace(|| {
         let mut umem = Umem::new(128, 2048).unwrap();
-        let config = PortConfig { rx: 64, tx: 64, fill: 64, completion: 64, bind: BindMode::Auto };
+        let config =
+            PortConfig { rx: 64, tx: 64, fill: 64, completion: 64, bind: BindMode::Auto, chains: false };
         let mut port = Port::open(&mut umem, "a0", 0, &config).unwrap();
         let mut frames = (0..10).map(|number| packet(&mut umem, number)).collect();
-        assert_eq!(port.transmit(&mut frames), 10);
+        assert_eq!(port.transmit(&mut umem, &mut frames), 10);
         run("ip link set a0 down");
         let error = port.kick().unwrap_err();
         assert!(matches!(error, Error::Down { .. }), "{error}");
@@ -159,7 +163,7 @@ fn open(umem: &mut Umem, places: [(&str, u32); 2], config: &PortConfig) -> [Port
 }
 
 fn send(port: &mut Port, umem: &mut Umem, frames: &mut Vec<Frame>) {
-    port.transmit(frames);
+    port.transmit(umem, frames);
     port.kick().unwrap();
     port.complete(umem);
 }
