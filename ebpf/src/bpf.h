@@ -32,6 +32,8 @@ struct xdp_md {
 
 static void *(*const bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
 static long (*const bpf_redirect_map)(void *map, u64 key, u64 flags) = (void *)51;
+/* The whole length: of a frame in several buffers, data to data_end is only the first. */
+static u64 (*const bpf_xdp_get_buff_len)(void *ctx) = (void *)188;
 
 #define SEC(name) __attribute__((section(name), used))
 #define ALWAYS_INLINE static inline __attribute__((always_inline))

@@ -146,7 +146,7 @@ ALWAYS_INLINE int ipv4(struct xdp_md *ctx, struct ipv4 *ip, void *end)
 		return drop(NOT_FOR_US);
 	/* Options (a header above 20 bytes) are no part of what a peer sends. */
 	total = BE16(ip->total_length);
-	present = end - (void *)ip;
+	present = bpf_xdp_get_buff_len(ctx) - sizeof(struct ethernet);
 	if (ip->version_ihl != 0x45 || total < sizeof(*ip) || total > present)
 		return drop(MALFORMED);
 	if (BE16(ip->fragment) & MORE_OR_OFFSET)
@@ -165,7 +165,7 @@ ALWAYS_INLINE int ipv4(struct xdp_md *ctx, struct ipv4 *ip, void *end)
 }
 
 /* Neighbour discovery alone: the tunnel and the link channel run over IPv4. */
-ALWAYS_INLINE int ipv6(struct ipv6 *ip, void *end)
+ALWAYS_INLINE int ipv6(struct xdp_md *ctx, struct ipv6 *ip, void *end)
 {
 	u8 *type = (void *)(ip + 1);
 
@@ -173,7 +173,7 @@ ALWAYS_INLINE int ipv6(struct ipv6 *ip, void *end)
 		return drop(MALFORMED);
 	if (ip->next_header != PROTOCOL_ICMPV6)
 		return drop(OTHER);
-	if ((void *)(type + 1) > end || BE16(ip->payload_length) > end - (void *)(ip + 1))
+	if ((void *)(type + 1) > end || BE16(ip->payload_length) > bpf_xdp_get_buff_len(ctx) - sizeof(struct ethernet) - sizeof(*ip))
 		return drop(MALFORMED);
 	if (*type < ND_FIRST || *type > ND_LAST || ip->hop_limit != ND_HOP_LIMIT)
 		return drop(OTHER);
@@ -194,7 +194,7 @@ int qhaul_cipher(struct xdp_md *ctx)
 	case ETHERTYPE_IPV4:
 		return ipv4(ctx, (void *)(ethernet + 1), end);
 	case ETHERTYPE_IPV6:
-		return ipv6((void *)(ethernet + 1), end);
+		return ipv6(ctx, (void *)(ethernet + 1), end);
 	case ETHERTYPE_ARP:
 		return to_kernel(TO_KERNEL_ARP);
 	default:

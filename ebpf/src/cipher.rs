@@ -2,7 +2,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::BorrowedFd;
 
 use crate::attachment::{AttachMode, Attachment};
-use crate::object::{Embedded, Loaded};
+use crate::object::{Buffers, Embedded, Loaded};
 use crate::{CipherCounters, Error};
 
 static IMAGE: &Embedded<[u8]> = &Embedded(*include_bytes!(concat!(env!("OUT_DIR"), "/cipher.bpf.o")));
@@ -35,8 +35,13 @@ pub struct CipherProgram {
 
 impl CipherProgram {
     /// Loads the program with its settings and attaches it to `interface`, with no sockets yet.
-    pub fn attach(interface: &str, mode: AttachMode, settings: &CipherSettings) -> Result<Self, Error> {
-        let loaded = load(interface, settings)?;
+    pub fn attach(
+        interface: &str,
+        mode: AttachMode,
+        buffers: Buffers,
+        settings: &CipherSettings,
+    ) -> Result<Self, Error> {
+        let loaded = load(interface, settings, buffers)?;
         let attachment = Attachment::new(interface, mode, &loaded.program())?;
         Ok(Self { attachment, loaded })
     }
@@ -57,8 +62,8 @@ impl CipherProgram {
     }
 }
 
-fn load(interface: &str, settings: &CipherSettings) -> Result<Loaded, Error> {
-    Loaded::load(interface, &IMAGE.0, Some(&settings.to_bytes()))
+fn load(interface: &str, settings: &CipherSettings, buffers: Buffers) -> Result<Loaded, Error> {
+    Loaded::load(interface, &IMAGE.0, Some(&settings.to_bytes()), buffers)
 }
 
 impl CipherSettings {

@@ -22,7 +22,7 @@ type Row = (&'static str, Vec<u8>, u32, &'static str);
 #[test]
 fn each_kind_of_frame_has_its_verdict_and_its_counter() {
     need_root();
-    let loaded = load("test", &settings(true)).unwrap();
+    let loaded = load("test", &settings(true), Buffers::One).unwrap();
     let socket = unbound_socket();
     loaded.set_socket(0, socket.as_fd()).unwrap();
     for (what, frame, verdict, counter) in rows_for_the_socket()
@@ -47,7 +47,7 @@ fn each_kind_of_frame_has_its_verdict_and_its_counter() {
 #[test]
 fn where_we_call_only_answers_come_in() {
     need_root();
-    let loaded = load("test", &settings(false)).unwrap();
+    let loaded = load("test", &settings(false), Buffers::One).unwrap();
     let answer = tcp(PEER, OWN, CHANNEL, 50000);
     assert_eq!(loaded.run(&flagged(answer.clone(), SYN | ACK)), PASS);
     assert_eq!(loaded.run(&flagged(answer.clone(), ACK)), PASS);
@@ -66,7 +66,7 @@ fn where_we_call_only_answers_come_in() {
 #[test]
 fn esp_without_a_socket_is_dropped_and_never_passed() {
     need_root();
-    let loaded = load("test", &settings(true)).unwrap();
+    let loaded = load("test", &settings(true), Buffers::One).unwrap();
     assert_eq!(loaded.run(&udp(PEER, OWN, ESP, 64)), DROP);
     assert_eq!(counters(&loaded), CipherCounters { received: 1, no_socket: 1, ..Default::default() });
 }
@@ -74,7 +74,7 @@ fn esp_without_a_socket_is_dropped_and_never_passed() {
 #[test]
 fn every_truncation_of_an_esp_packet_is_dropped() {
     need_root();
-    let loaded = load("test", &settings(true)).unwrap();
+    let loaded = load("test", &settings(true), Buffers::One).unwrap();
     let socket = unbound_socket();
     loaded.set_socket(0, socket.as_fd()).unwrap();
     let whole = udp(PEER, OWN, ESP, 64);
@@ -83,6 +83,18 @@ fn every_truncation_of_an_esp_packet_is_dropped() {
         assert_eq!(loaded.run(&whole[..length]), DROP, "{length} bytes of {}", whole.len());
     }
     assert_eq!(counters(&loaded).malformed, whole.len() as u64 - 14);
+}
+
+#[test]
+fn a_jumbo_packet_is_measured_beyond_its_first_buffer() {
+    need_root();
+    let loaded = load("test", &settings(true), Buffers::Several).unwrap();
+    let socket = unbound_socket();
+    loaded.set_socket(0, socket.as_fd()).unwrap();
+    let whole = udp(PEER, OWN, ESP, 9250);
+    assert_eq!(loaded.run(&whole), REDIRECT);
+    assert_eq!(loaded.run(&whole[..whole.len() - 1]), DROP, "a byte is missing in its last buffer");
+    assert_eq!(counters(&loaded).malformed, 1);
 }
 
 fn rows_for_the_socket() -> Vec<Row> {

@@ -53,7 +53,7 @@ pub enum Error {
     },
     /// ERANGE: the MTU (or that of a veth's peer) does not fit into one page with the headroom.
     #[error(
-        "{interface}: the MTU is too large for XDP{kernel}; set it, and that of a veth's peer, to at most about 3,500"
+        "{interface}: the MTU is too large for XDP{kernel}; set it, and that of a veth's peer, to at most about 3,500, or let the frames be of several buffers"
     )]
     MtuTooLarge {
         /// The port's interface.

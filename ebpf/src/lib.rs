@@ -27,5 +27,5 @@ pub use attachment::AttachMode;
 pub use cipher::{CipherProgram, CipherSettings};
 pub use counters::{CipherCounters, PlainCounters};
 pub use error::Error;
-pub use object::MAX_QUEUES;
+pub use object::{Buffers, MAX_QUEUES};
 pub use plain::PlainProgram;

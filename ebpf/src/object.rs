@@ -8,6 +8,19 @@ use crate::Error;
 /// The highest number of receive queues that a port's program serves: the size of its table of sockets.
 pub const MAX_QUEUES: u32 = 64;
 
+/// How many buffers of its driver a frame may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Buffers {
+    /// One: drivers then refuse an MTU above about 3,500 bytes.
+    One,
+    /// Several (Linux 5.18 and later). The program sees the first, where all headers are; maps may not be shared with programs
+    /// of the other kind.
+    Several,
+}
+
+/// BPF_F_XDP_HAS_FRAGS of include/uapi/linux/bpf.h.
+const HAS_FRAGS: u32 = 1 << 5;
+
 /// An embedded object file, aligned as ELF wants it.
 #[repr(C, align(8))]
 pub(crate) struct Embedded<T: ?Sized>(pub(crate) T);
@@ -21,12 +34,20 @@ pub(crate) struct Loaded {
 
 impl Loaded {
     /// Loads an embedded object for `interface`; `constants` is what its read-only data becomes first, if it has any.
-    pub(crate) fn load(interface: &str, image: &[u8], constants: Option<&[u8]>) -> Result<Self, Error> {
+    pub(crate) fn load(
+        interface: &str,
+        image: &[u8],
+        constants: Option<&[u8]>,
+        buffers: Buffers,
+    ) -> Result<Self, Error> {
         let (loaded, messages) = hear(|| {
             let mut open = ObjectBuilder::default().open_memory(image)?;
             if let Some(constants) = constants {
                 let mut map = open.maps_mut().find(|map| map.name().to_string_lossy().ends_with(".rodata"));
                 map.as_mut().expect("the object was built with settings").set_initial_value(constants)?;
+            }
+            if buffers == Buffers::Several {
+                open.progs_mut().for_each(|mut program| program.set_flags(HAS_FRAGS));
             }
             open.load()
         });

@@ -1,7 +1,7 @@
 use std::os::fd::BorrowedFd;
 
 use crate::attachment::{AttachMode, Attachment};
-use crate::object::{Embedded, Loaded};
+use crate::object::{Buffers, Embedded, Loaded};
 use crate::{Error, PlainCounters};
 
 static IMAGE: &Embedded<[u8]> = &Embedded(*include_bytes!(concat!(env!("OUT_DIR"), "/plain.bpf.o")));
@@ -18,8 +18,8 @@ pub struct PlainProgram {
 
 impl PlainProgram {
     /// Loads the program and attaches it to `interface`, with no sockets yet: from here on the port is closed.
-    pub fn attach(interface: &str, mode: AttachMode) -> Result<Self, Error> {
-        let loaded = load(interface)?;
+    pub fn attach(interface: &str, mode: AttachMode, buffers: Buffers) -> Result<Self, Error> {
+        let loaded = load(interface, buffers)?;
         let attachment = Attachment::new(interface, mode, &loaded.program())?;
         Ok(Self { attachment, loaded })
     }
@@ -51,8 +51,8 @@ impl PlainProgram {
     }
 }
 
-fn load(interface: &str) -> Result<Loaded, Error> {
-    Loaded::load(interface, &IMAGE.0, None)
+fn load(interface: &str, buffers: Buffers) -> Result<Loaded, Error> {
+    Loaded::load(interface, &IMAGE.0, None, buffers)
 }
 
 #[cfg(test)]
@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn every_frame_goes_to_the_socket_and_without_one_is_dropped() {
         need_root();
-        let loaded = load("test").unwrap();
+        let loaded = load("test", Buffers::One).unwrap();
         let frames = [vec![0; 14], vec![0xff; 60], vec![0x5a; 1514]];
         for frame in &frames {
             assert_eq!(loaded.run(frame), DROP);
@@ -83,10 +83,22 @@ mod tests {
     }
 
     #[test]
+    fn frames_of_several_buffers_are_run_only_by_a_program_for_them() {
+        need_root();
+        let socket = unbound_socket();
+        let loaded = load("test", Buffers::Several).unwrap();
+        loaded.set_socket(0, socket.as_fd()).unwrap();
+        for length in [14, 1514, 9216] {
+            assert_eq!(loaded.run(&vec![0x5a; length]), REDIRECT, "{length} bytes");
+        }
+    }
+
+    #[test]
     fn a_queue_beyond_the_table_is_refused() {
         need_root();
         let socket = unbound_socket();
-        let refused = load("test").unwrap().set_socket(crate::MAX_QUEUES, socket.as_fd()).unwrap_err();
+        let refused =
+            load("test", Buffers::One).unwrap().set_socket(crate::MAX_QUEUES, socket.as_fd()).unwrap_err();
         assert!(refused.to_string().contains("queue 64 is out of range"), "{refused}");
     }
 }

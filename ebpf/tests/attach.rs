@@ -6,7 +6,7 @@ use std::thread;
 
 use libbpf_rs::{ObjectBuilder, Xdp, XdpFlags};
 use nix::sched::{CloneFlags, unshare};
-use qhaul_ebpf::{AttachMode, CipherProgram, CipherSettings, PlainProgram};
+use qhaul_ebpf::{AttachMode, Buffers, CipherProgram, CipherSettings, PlainProgram};
 
 const SETTINGS: CipherSettings = CipherSettings {
     peer: std::net::Ipv4Addr::new(198, 51, 100, 2),
@@ -20,9 +20,9 @@ const SETTINGS: CipherSettings = CipherSettings {
 fn a_stale_program_is_replaced_and_only_the_owner_detaches() {
     in_namespace(|| {
         for mode in [AttachMode::Native, AttachMode::Generic] {
-            let stale = PlainProgram::attach("near", mode).unwrap();
+            let stale = PlainProgram::attach("near", mode, Buffers::One).unwrap();
             assert_eq!(attached("near"), Some(stale.id()));
-            let fresh = CipherProgram::attach("near", mode, &SETTINGS).unwrap();
+            let fresh = CipherProgram::attach("near", mode, Buffers::One, &SETTINGS).unwrap();
             assert_ne!(stale.id(), fresh.id());
             assert_eq!(attached("near"), Some(fresh.id()), "the new program is in place");
             drop(stale);
@@ -36,8 +36,8 @@ fn a_stale_program_is_replaced_and_only_the_owner_detaches() {
 #[test]
 fn a_stale_program_of_the_other_mode_is_replaced() {
     in_namespace(|| {
-        let generic = PlainProgram::attach("near", AttachMode::Generic).unwrap();
-        let native = PlainProgram::attach("near", AttachMode::Native).unwrap();
+        let generic = PlainProgram::attach("near", AttachMode::Generic, Buffers::One).unwrap();
+        let native = PlainProgram::attach("near", AttachMode::Native, Buffers::One).unwrap();
         assert_eq!(attached("near"), Some(native.id()));
         drop(native);
         drop(generic);
@@ -49,11 +49,11 @@ fn a_stale_program_of_the_other_mode_is_replaced() {
 fn a_killed_process_leaves_a_program_that_drops_and_that_the_next_start_replaces() {
     in_namespace(|| {
         // What SIGKILL does: the program stays, no destructor runs, the sockets are gone.
-        let killed = PlainProgram::attach("near", AttachMode::Native).unwrap();
+        let killed = PlainProgram::attach("near", AttachMode::Native, Buffers::One).unwrap();
         let id = killed.id();
         std::mem::forget(killed);
         assert_eq!(attached("near"), Some(id));
-        let next = PlainProgram::attach("near", AttachMode::Native).unwrap();
+        let next = PlainProgram::attach("near", AttachMode::Native, Buffers::One).unwrap();
         assert_ne!(next.id(), id);
         drop(next);
         assert_eq!(attached("near"), None);
@@ -73,33 +73,35 @@ fn a_foreign_program_is_refused_by_its_id_and_stays() {
         let id = attached("near").unwrap();
 
         for mode in [AttachMode::Native, AttachMode::Generic] {
-            let refused = PlainProgram::attach("near", mode).unwrap_err().to_string();
+            let refused = PlainProgram::attach("near", mode, Buffers::One).unwrap_err().to_string();
             assert!(refused.contains(&format!("XDP program {id} (somebodys)")), "{refused}");
             assert!(refused.ends_with("ip link set dev near xdpdrv off"), "{refused}");
         }
         assert_eq!(attached("near"), Some(id), "the foreign program is untouched");
 
         run("ip", &["link", "set", "dev", "near", "xdpdrv", "off"]);
-        PlainProgram::attach("near", AttachMode::Native).expect("the remedy of the message helps");
+        PlainProgram::attach("near", AttachMode::Native, Buffers::One)
+            .expect("the remedy of the message helps");
     });
 }
 
 #[test]
 fn refusals_of_the_kernel_name_the_cause_and_the_remedy() {
     in_namespace(|| {
-        let missing = PlainProgram::attach("nowhere", AttachMode::Native).unwrap_err().to_string();
+        let missing =
+            PlainProgram::attach("nowhere", AttachMode::Native, Buffers::One).unwrap_err().to_string();
         assert!(missing.starts_with("nowhere: no such interface"), "{missing}");
 
-        let native = PlainProgram::attach("lo", AttachMode::Native).unwrap_err().to_string();
+        let native = PlainProgram::attach("lo", AttachMode::Native, Buffers::One).unwrap_err().to_string();
         assert!(native.contains("no native XDP") && native.contains("generic"), "{native}");
 
         run("ip", &["link", "set", "near", "mtu", "9000"]);
         run("ip", &["link", "set", "far", "mtu", "9000"]);
-        let mtu = PlainProgram::attach("near", AttachMode::Native).unwrap_err().to_string();
+        let mtu = PlainProgram::attach("near", AttachMode::Native, Buffers::One).unwrap_err().to_string();
         assert!(mtu.contains("MTU is too large"), "{mtu}");
 
         veth("few", 1, "many", 4);
-        let queues = PlainProgram::attach("few", AttachMode::Native).unwrap_err().to_string();
+        let queues = PlainProgram::attach("few", AttachMode::Native, Buffers::One).unwrap_err().to_string();
         assert!(queues.contains("numrxqueues"), "{queues}");
         for text in [missing, native, mtu, queues] {
             assert_eq!(text.lines().count(), 1, "{text}");
@@ -110,7 +112,7 @@ fn refusals_of_the_kernel_name_the_cause_and_the_remedy() {
 #[test]
 fn counters_count_real_frames() {
     in_namespace(|| {
-        let plain = PlainProgram::attach("near", AttachMode::Native).unwrap();
+        let plain = PlainProgram::attach("near", AttachMode::Native, Buffers::One).unwrap();
         let before = plain.counters().unwrap();
         // No socket on any queue: whatever the far end says dies here, and the kernel cannot answer.
         run("ip", &["address", "add", "192.0.2.1/24", "dev", "far"]);

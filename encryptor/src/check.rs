@@ -5,14 +5,11 @@ use std::fs;
 use nix::unistd::geteuid;
 
 use crate::config::Config;
-use crate::datapath::{cipher_mtu_needed, has_address};
+use crate::datapath::{MAX_PLAIN_MTU, ONE_BUFFER_MTU, cipher_mtu_needed, has_address};
 use crate::keys::Psk;
 use crate::link::ChannelIdentity;
 use crate::plan::Plan;
-use crate::xsk::Interface;
-
-/// The largest MTU at which drivers take an XDP program that handles single buffers (on veth 3,506 bytes).
-const XDP_MTU: u32 = 3498;
+use crate::xsk::{Interface, knows_chains};
 
 /// Whether a finding forbids running.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -124,10 +121,19 @@ fn mtu(config: &Config, ports: &Ports, findings: &mut Findings) {
         config.cipher, config.plain, config.cipher
     );
     findings.expect(cipher >= needed, Grade::Fault, fine, otherwise);
+    if plain > MAX_PLAIN_MTU {
+        let line = format!(
+            "MTU {plain} of {name} is above {MAX_PLAIN_MTU}, the most that is carried: \
+             `ip link set {name} mtu {MAX_PLAIN_MTU}`",
+            name = config.plain
+        );
+        findings.add(Grade::Fault, line);
+    }
     for (name, mtu) in [(&config.plain, plain), (&config.cipher, cipher)] {
-        if mtu > XDP_MTU {
+        if mtu > ONE_BUFFER_MTU && !knows_chains() {
             let line = format!(
-                "MTU {mtu} of {name} is above {XDP_MTU}, the most that one XDP buffer holds: lower it"
+                "MTU {mtu} of {name} is above {ONE_BUFFER_MTU}, the most that one XDP buffer holds, and this kernel's AF_XDP \
+                 has no frames of several: `ip link set {name} mtu {ONE_BUFFER_MTU}`, or use Linux 6.6 or later"
             );
             findings.add(Grade::Fault, line);
         }

@@ -2,17 +2,27 @@
 
 use std::net::Ipv4Addr;
 
-use qhaul_ebpf::{AttachMode, CipherCounters, CipherProgram, CipherSettings, PlainCounters, PlainProgram};
+use qhaul_ebpf::{
+    AttachMode, Buffers, CipherCounters, CipherProgram, CipherSettings, PlainCounters, PlainProgram,
+};
 use std::os::fd::AsFd;
 use tracing::{info, warn};
 
+use crate::BURST;
 use crate::config::Config;
 use crate::wire::OuterShape;
 use crate::worker::Queues;
 use crate::xsk::{BindMode, Interface, LiveMode, Port, PortConfig, Promiscuous, Umem, set_vlan_stripping};
 
-/// Bytes of a chunk: the largest frame that fits with its headroom is 3,840 bytes.
+/// Bytes of a chunk.
 const CHUNK: u32 = 4096;
+
+/// The largest MTU at which a frame takes one buffer of any driver: a page without headroom, tags and the kernel's
+/// skb_shared_info (on veth it is 3,506 bytes). Above it frames take several, which are copied together and apart.
+pub const ONE_BUFFER_MTU: u32 = 3498;
+
+/// The largest MTU of the plain side: frames of 9,216 bytes.
+pub const MAX_PLAIN_MTU: u32 = 9216 - crate::wire::ETH_HLEN as u32;
 
 /// What hinders the data path.
 #[derive(Debug, thiserror::Error)]
@@ -124,8 +134,10 @@ fn open_in(
     attach: AttachMode,
     bind: BindMode,
 ) -> Result<DataPath, DataPathError> {
-    let programs = attach_programs(config, plain, attach)?;
-    let queues = open_queues(config, plain, cipher, bind, &programs)?;
+    let one = plain.mtu.max(cipher.mtu) <= ONE_BUFFER_MTU;
+    let buffers = if one { Buffers::One } else { Buffers::Several };
+    let programs = attach_programs(config, plain, attach, buffers)?;
+    let queues = open_queues(config, [plain, cipher], bind, buffers, &programs)?;
     let zero_copy =
         queues.plain.iter().chain(&queues.cipher).all(|port| port.live_mode() == LiveMode::ZeroCopy);
     let mode = match (attach, zero_copy) {
@@ -138,9 +150,9 @@ fn open_in(
 
 fn open_queues(
     config: &Config,
-    plain: &Interface,
-    cipher: &Interface,
+    [plain, cipher]: [&Interface; 2],
     bind: BindMode,
+    buffers: Buffers,
     programs: &Programs,
 ) -> Result<Queues, DataPathError> {
     let ring = config.ring;
@@ -150,8 +162,12 @@ fn open_queues(
         .collect();
     // Each queue can hold a fill ring and a transmit ring full, and what was received is on its way in between.
     let frames = queues.len() as u32 * ring * 2 + ring;
-    let mut umem = Umem::new(frames, CHUNK)?;
-    let sizes = PortConfig { rx: ring, tx: ring, fill: ring, completion: ring, bind, chains: false };
+    let chains = buffers == Buffers::Several;
+    // A worker holds a burst at a time, of which each frame may be a large one; each queue may have begun one, and frames that
+    // it makes itself (probes) come on top.
+    let jumbos = if chains { queues.len() + 2 * BURST } else { 0 };
+    let mut umem = Umem::with_jumbos(frames, CHUNK, jumbos as u32)?;
+    let sizes = PortConfig { rx: ring, tx: ring, fill: ring, completion: ring, bind, chains };
     let mut ports = Port::open_all(&mut umem, &queues, &sizes)?;
     let cipher_ports = ports.split_off(plain.queues as usize);
     if let Err(error) = programs.take_sockets(&ports, &cipher_ports) {
@@ -167,6 +183,7 @@ fn attach_programs(
     config: &Config,
     plain: &Interface,
     attach: AttachMode,
+    buffers: Buffers,
 ) -> Result<Programs, DataPathError> {
     let settings = CipherSettings {
         peer: config.peer,
@@ -181,8 +198,8 @@ fn attach_programs(
         released: false,
         stripped: Vec::new(),
         _promiscuous: Promiscuous::new(plain)?,
-        cipher: CipherProgram::attach(&config.cipher, attach, &settings)?,
-        plain: PlainProgram::attach(&config.plain, attach)?,
+        cipher: CipherProgram::attach(&config.cipher, attach, buffers, &settings)?,
+        plain: PlainProgram::attach(&config.plain, attach, buffers)?,
     };
     for name in [&config.plain, &config.cipher] {
         if set_vlan_stripping(name, false)? {

@@ -42,7 +42,7 @@ mod tests;
 pub use error::Error;
 pub use frame::{Frame, HEADROOM};
 pub use interface::{Interface, Promiscuous, set_vlan_stripping};
-pub use open::{BindMode, PortConfig};
+pub use open::{BindMode, PortConfig, knows_chains};
 pub use port::{LiveMode, Port};
 pub use rings::Outstanding;
 pub use statistics::{PortCounters, Statistics};

@@ -86,6 +86,11 @@ impl Port {
     }
 }
 
+/// Whether this kernel has frames of several chunks (Linux 6.6 and later).
+pub fn knows_chains() -> bool {
+    Socket::new().is_ok_and(|socket| socket.knows_chains())
+}
+
 fn open_in_best_mode(
     umem: &mut Umem,
     places: &[Place],

@@ -5,10 +5,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, unshare};
-use qhaul_ebpf::{AttachMode, PlainProgram};
+use qhaul_ebpf::{AttachMode, Buffers, PlainProgram};
 use std::os::fd::AsFd;
 
-use crate::xsk::{BindMode, Error, Frame, Interface, LiveMode, Port, PortConfig, Umem};
+use crate::xsk::{BindMode, Error, Frame, HEADROOM, Interface, LiveMode, Port, PortConfig, Umem};
 
 const FRAMES: u64 = 20_000;
 const QUEUES: u32 = 2;
@@ -18,18 +18,31 @@ const HEADER: usize = 20;
 fn every_frame_crosses_two_ports_of_one_umem() {
     in_namespace(|| {
         for (mode, queue) in [(AttachMode::Native, 0), (AttachMode::Native, 1), (AttachMode::Generic, 0)] {
-            forward(mode, queue);
+            forward(mode, queue, Buffers::One);
         }
     });
 }
 
+#[test]
+fn frames_of_several_buffers_cross_like_others() {
+    in_namespace(|| {
+        ["a0", "a1", "b0", "b1"].map(|end| run(&format!("ip link set {end} mtu 9300")));
+        forward(AttachMode::Native, 0, Buffers::Several);
+        forward(AttachMode::Generic, 1, Buffers::Several);
+    });
+}
+
 /// Source `a0` -> `a1` [one UMEM] `b0` -> `b1`, where they are compared. The middle prepends a header in the headroom.
-fn forward(mode: AttachMode, queue: u32) {
-    let programs = [PlainProgram::attach("a1", mode).unwrap(), PlainProgram::attach("b1", mode).unwrap()];
-    let config =
-        PortConfig { rx: 512, tx: 512, fill: 512, completion: 512, bind: BindMode::Auto, chains: false };
-    let mut ends = Umem::new(2048, 2048).unwrap();
-    let mut middle = Umem::new(2048, 2048).unwrap();
+fn forward(mode: AttachMode, queue: u32, buffers: Buffers) {
+    let chains = buffers == Buffers::Several;
+    let (frames, longest) = if chains { (FRAMES / 10, 9216) } else { (FRAMES, 1400) };
+    let programs = [
+        PlainProgram::attach("a1", mode, buffers).unwrap(),
+        PlainProgram::attach("b1", mode, buffers).unwrap(),
+    ];
+    let config = PortConfig { rx: 512, tx: 512, fill: 512, completion: 512, bind: BindMode::Auto, chains };
+    let mut ends = Umem::with_jumbos(2048, 2048, 500).unwrap();
+    let mut middle = Umem::with_jumbos(2048, 2048, 500).unwrap();
     let [mut source, mut sink] = open(&mut ends, [("a0", queue), ("b1", queue)], &config);
     let [mut left, mut right] = open(&mut middle, [("a1", queue), ("b0", queue)], &config);
     programs[0].set_socket(queue, left.as_fd()).unwrap();
@@ -38,15 +51,15 @@ fn forward(mode: AttachMode, queue: u32) {
     let (mut next, mut seen) = (0, 0);
     let (mut out, mut crossing, mut arrived) = (Vec::new(), Vec::new(), Vec::new());
     let deadline = Instant::now() + Duration::from_secs(60);
-    while seen < FRAMES {
+    while seen < frames {
         assert!(
             Instant::now() < deadline,
-            "{seen} of {FRAMES} arrived: {:?} {:?}",
+            "{seen} of {frames} arrived: {:?} {:?}",
             left.statistics(),
             sink.statistics()
         );
-        while out.len() < 64 && next < FRAMES && next - seen < 400 {
-            out.push(packet(&mut ends, next));
+        while out.len() < 64 && next < frames && next - seen < 400 / longest.div_ceil(2048) as u64 {
+            out.push(packet(&mut ends, content(next, longest)));
             next += 1;
         }
         send(&mut source, &mut ends, &mut out);
@@ -60,20 +73,20 @@ fn forward(mode: AttachMode, queue: u32) {
         sink.receive(&mut ends, &mut arrived, usize::MAX);
         for frame in arrived.drain(..) {
             assert_eq!(frame.data()[..HEADER], [0x45; HEADER]);
-            assert_eq!(frame.data()[HEADER..], content(seen), "frame {seen}");
+            assert_eq!(frame.data()[HEADER..], content(seen, longest), "frame {seen}");
             seen += 1;
             ends.free(frame);
         }
         sink.refill(&mut ends, config.fill);
         assert!(ends.is_whole([&source, &sink], out.len()));
     }
-    for (port, frames) in [(&left, left.counters().rx_frames), (&right, right.counters().tx_frames)] {
-        assert_eq!((frames, port.live_mode()), (FRAMES, LiveMode::Copy));
+    for (port, passed) in [(&left, left.counters().rx_frames), (&right, right.counters().tx_frames)] {
+        assert_eq!((passed, port.live_mode()), (frames, LiveMode::Copy));
         assert_eq!(port.counters().tx_lost, 0);
         let statistics = port.statistics().unwrap();
         assert_eq!((statistics.rx_dropped, statistics.rx_ring_full, statistics.tx_invalid_descs), (0, 0, 0));
     }
-    assert_eq!(programs[0].counters().unwrap().to_socket, FRAMES);
+    assert_eq!(programs[0].counters().unwrap().to_socket, frames);
     let stranded =
         [left.close(&mut middle), right.close(&mut middle), source.close(&mut ends), sink.close(&mut ends)];
     assert_eq!(stranded, [0; 4]);
@@ -135,7 +148,7 @@ fn sending_on_a_port_that_is_down_fails_and_the_frames_come_home() {
         let config =
             PortConfig { rx: 64, tx: 64, fill: 64, completion: 64, bind: BindMode::Auto, chains: false };
         let mut port = Port::open(&mut umem, "a0", 0, &config).unwrap();
-        let mut frames = (0..10).map(|number| packet(&mut umem, number)).collect();
+        let mut frames = (0..10).map(|number| packet(&mut umem, content(number, 1400))).collect();
         assert_eq!(port.transmit(&mut umem, &mut frames), 10);
         run("ip link set a0 down");
         let error = port.kick().unwrap_err();
@@ -168,15 +181,16 @@ fn send(port: &mut Port, umem: &mut Umem, frames: &mut Vec<Frame>) {
     port.complete(umem);
 }
 
-fn packet(umem: &mut Umem, number: u64) -> Frame {
-    let mut frame = umem.alloc().expect("a free frame");
-    assert!(frame.fill_from(&content(number)));
+fn packet(umem: &mut Umem, content: Vec<u8>) -> Frame {
+    let large = content.len() > 2048 - HEADROOM;
+    let mut frame = if large { umem.alloc_jumbo() } else { umem.alloc() }.expect("a free frame");
+    assert!(frame.fill_from(&content));
     frame
 }
 
-/// A frame of an unassigned ethertype whose every byte depends on its number; 64 to 1,400 bytes.
-fn content(number: u64) -> Vec<u8> {
-    let len = 64 + (number * 37 % 1337) as usize;
+/// A frame of an unassigned ethertype whose every byte depends on its number; 64 to `longest` bytes.
+fn content(number: u64, longest: u64) -> Vec<u8> {
+    let len = 64 + (number * 37 % (longest - 63)) as usize;
     let mut bytes = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x88, 0xb5];
     bytes.extend(
         (14..len).map(|at| (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (at % 57)) as u8 ^ at as u8),
