@@ -35,7 +35,7 @@ fn frames_of_several_buffers_cross_like_others() {
 /// Source `a0` -> `a1` [one UMEM] `b0` -> `b1`, where they are compared. The middle prepends a header in the headroom.
 fn forward(mode: AttachMode, queue: u32, buffers: Buffers) {
     let chains = buffers == Buffers::Several;
-    let (frames, longest) = if chains { (FRAMES / 10, 9216) } else { (FRAMES, 1400) };
+    let (frames, longest): (u64, u64) = if chains { (FRAMES / 10, 9216) } else { (FRAMES, 1400) };
     let programs = [
         PlainProgram::attach("a1", mode, buffers).unwrap(),
         PlainProgram::attach("b1", mode, buffers).unwrap(),
@@ -58,7 +58,7 @@ fn forward(mode: AttachMode, queue: u32, buffers: Buffers) {
             left.statistics(),
             sink.statistics()
         );
-        while out.len() < 64 && next < frames && next - seen < 400 / longest.div_ceil(2048) as u64 {
+        while out.len() < 64 && next < frames && next - seen < 400 / longest.div_ceil(2048) {
             out.push(packet(&mut ends, content(next, longest)));
             next += 1;
         }
