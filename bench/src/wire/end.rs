@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use nix::sched::{CloneFlags, setns};
 use qhaul::xsk::{BindMode, Frame, Port, PortConfig, Umem};
-use qhaul_ebpf::{AttachMode, PlainProgram};
+use qhaul_ebpf::{AttachMode, Buffers, PlainProgram};
 
 const RING: u32 = 4096;
 const CHUNK: u32 = 4096;
@@ -33,7 +33,7 @@ pub(super) struct Line {
 impl Line {
     /// Hands `frames` to the kernel; what finds no room stays. How many were taken.
     pub(super) fn send(&mut self, frames: &mut Vec<Frame>) -> Result<usize> {
-        let taken = self.port.transmit(frames);
+        let taken = self.port.transmit(&mut self.umem, frames);
         self.port.kick()?;
         self.port.complete(&mut self.umem);
         Ok(taken)
@@ -41,7 +41,7 @@ impl Line {
 
     /// Appends what arrived to `frames`.
     pub(super) fn receive(&mut self, frames: &mut Vec<Frame>) -> usize {
-        let received = self.port.receive(frames, 64);
+        let received = self.port.receive(&mut self.umem, frames, 64);
         self.port.refill(&mut self.umem, RING);
         received
     }
@@ -59,9 +59,16 @@ impl End {
     /// Takes queue 0 of `interface` in `namespace`.
     pub(super) fn open(namespace: &str, interface: &str) -> Result<End> {
         within(namespace, || {
-            let program = PlainProgram::attach(interface, AttachMode::Native)?;
+            let program = PlainProgram::attach(interface, AttachMode::Native, Buffers::One)?;
             let mut umem = Umem::new(RING * 4, CHUNK)?;
-            let sizes = PortConfig { rx: RING, tx: RING, fill: RING, completion: RING, bind: BindMode::Copy };
+            let sizes = PortConfig {
+                rx: RING,
+                tx: RING,
+                fill: RING,
+                completion: RING,
+                bind: BindMode::Copy,
+                chains: false,
+            };
             let port = Port::open(&mut umem, interface, 0, &sizes)?;
             program.set_socket(0, port.as_fd())?;
             Ok(End { namespace: namespace.to_owned(), program, line: Line { umem, port } })

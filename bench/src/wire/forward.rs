@@ -8,7 +8,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use qhaul::BURST;
 use qhaul::lab::wait::{catch_signals, check_interrupt};
 use qhaul::xsk::{BindMode, Frame, Port, PortConfig, Umem};
-use qhaul_ebpf::{AttachMode, PlainProgram};
+use qhaul_ebpf::{AttachMode, Buffers, PlainProgram};
 
 const RING: u32 = 2048;
 const CHUNK: u32 = 4096;
@@ -39,11 +39,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     );
     let names = [options.plain.as_str(), options.cipher.as_str()];
     let programs = [
-        PlainProgram::attach(names[0], AttachMode::Native)?,
-        PlainProgram::attach(names[1], AttachMode::Native)?,
+        PlainProgram::attach(names[0], AttachMode::Native, Buffers::One)?,
+        PlainProgram::attach(names[1], AttachMode::Native, Buffers::One)?,
     ];
     let mut umem = Umem::new(RING * 5, CHUNK)?;
-    let sizes = PortConfig { rx: RING, tx: RING, fill: RING, completion: RING, bind: BindMode::Auto };
+    let sizes =
+        PortConfig { rx: RING, tx: RING, fill: RING, completion: RING, bind: BindMode::Auto, chains: false };
     let mut ports = Port::open_all(&mut umem, &[(names[0], 0), (names[1], 0)], &sizes)?;
     for (program, port) in programs.iter().zip(&ports) {
         program.set_socket(0, port.as_fd())?;
@@ -62,7 +63,7 @@ fn turn_until_told(umem: &mut Umem, ports: &mut [Port]) -> Result<()> {
     while check_interrupt().is_ok() {
         let mut busy = false;
         for from in 0..ports.len() {
-            busy |= ports[from].receive(&mut frames, BURST) > 0;
+            busy |= ports[from].receive(umem, &mut frames, BURST) > 0;
             pass_on(umem, &mut ports[1 - from], &mut frames)?;
         }
         for port in ports.iter_mut() {
@@ -82,11 +83,11 @@ fn pass_on(umem: &mut Umem, to: &mut Port, frames: &mut Vec<Frame>) -> Result<()
     if frames.is_empty() {
         return Ok(());
     }
-    to.transmit(frames);
+    to.transmit(umem, frames);
     to.kick()?;
     if !frames.is_empty() {
         to.complete(umem);
-        to.transmit(frames);
+        to.transmit(umem, frames);
         to.kick()?;
     }
     // As in the worker, what finds no room is lost.

@@ -26,7 +26,7 @@ fn every_frame_crosses_two_ports_of_one_umem() {
 #[test]
 fn frames_of_several_buffers_cross_like_others() {
     in_namespace(|| {
-        ["a0", "a1", "b0", "b1"].map(|end| run(&format!("ip link set {end} mtu 9300")));
+        ["a0", "a1", "b0", "b1"].into_iter().for_each(|end| run(&format!("ip link set {end} mtu 9300")));
         forward(AttachMode::Native, 0, Buffers::Several);
         forward(AttachMode::Generic, 1, Buffers::Several);
     });
