@@ -1,11 +1,12 @@
 # make demo   two sites in network namespaces, real traffic, an eavesdropper: a minute, as root
 # make test   all that CI runs: formatting, lints, unit tests, end-to-end tests in namespaces, as root
+# make test-vm   Debian's stock kernels, old and new, under qemu's emulation, as root
 
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: demo test build lint deps
+.PHONY: demo test test-vm build lint deps
 
 demo: build
 	$(TARGET_DIR)/release/qhaul lab demo
@@ -14,6 +15,9 @@ demo: build
 test: build lint
 	$(CARGO) test --release --locked --workspace --exclude qhaul-tests
 	$(CARGO) test --release --locked --package qhaul-tests -- --test-threads=1
+
+test-vm: build
+	tests/vm/run.sh --bin $(TARGET_DIR)/release --cache $(TARGET_DIR)/vm
 
 build: deps
 	$(CARGO) build --release --locked

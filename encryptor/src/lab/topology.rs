@@ -172,10 +172,10 @@ impl Topology {
     fn connect_data_path(&self, side: Side) -> Result<()> {
         let (host, gateway) = (self.namespace(Node::Host(side)), self.namespace(Node::Gateway(side)));
         let (backhaul, wan) = (self.namespace(Node::Backhaul), format!("wan-{side}"));
-        let eth0 = format!("name eth0 netns {host} address {}", mac_text(side.host_mac()));
-        let cipher = format!("name cipher netns {gateway} address {}", mac_text(side.cipher_mac()));
-        self.add_cable(&eth0, &format!("name plain netns {gateway}"), PLAIN_MTU)?;
-        self.add_cable(&cipher, &format!("name {wan} netns {backhaul}"), BACKHAUL_MTU)?;
+        let eth0 = format!("name eth0 address {}", mac_text(side.host_mac()));
+        let cipher = format!("name cipher address {}", mac_text(side.cipher_mac()));
+        self.add_cable(&host, &eth0, &format!("name plain netns {gateway}"), PLAIN_MTU)?;
+        self.add_cable(&gateway, &cipher, &format!("name {wan} netns {backhaul}"), BACKHAUL_MTU)?;
         words(&format!("ip -n {backhaul} link set {wan} master br0"))?;
         for (ns, interface) in [(&host, "eth0"), (&gateway, "plain"), (&gateway, "cipher"), (&backhaul, &wan)]
         {
@@ -184,16 +184,20 @@ impl Topology {
         words(&format!("ip -n {gateway} addr add {}/24 dev cipher", side.cipher_v4())).map(drop)
     }
 
-    fn add_cable(&self, end: &str, other_end: &str, mtu: u16) -> Result<()> {
+    /// Made from inside `ns`: old kernels (6.1 does) refuse a name that the machine itself has, such as its own eth0, even if the
+    /// interface is to go elsewhere.
+    fn add_cable(&self, ns: &str, end: &str, other_end: &str, mtu: u16) -> Result<()> {
         // Unequal numbers of queues make the native attachment of XDP programs fail with ENOSPC.
         let queues = format!("numrxqueues {0} numtxqueues {0}", self.queues);
-        words(&format!("ip link add {end} mtu {mtu} {queues} type veth peer {other_end} mtu {mtu} {queues}"))
-            .map(drop)
+        words(&format!(
+            "ip -n {ns} link add {end} mtu {mtu} {queues} type veth peer {other_end} mtu {mtu} {queues}"
+        ))
+        .map(drop)
     }
 
     fn connect_management(&self, node: Node, address: String) -> Result<()> {
         let (ns, mgmt) = (self.namespace(node), self.namespace(Node::Mgmt));
-        words(&format!("ip link add name mgmt netns {ns} type veth peer name {node} netns {mgmt}"))?;
+        words(&format!("ip -n {ns} link add name mgmt type veth peer name {node} netns {mgmt}"))?;
         words(&format!("ip -n {mgmt} link set {node} master br0 up"))?;
         words(&format!("ip -n {ns} addr add {address}/24 dev mgmt"))?;
         words(&format!("ip -n {ns} link set mgmt up")).map(drop)
