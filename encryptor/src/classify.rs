@@ -1,94 +1,195 @@
 //! From a plain frame to the flow it belongs to.
 //!
-//! A flow is one key and one sequence of packets, kept in order. What can be told apart finely is (addresses,
-//! protocol and ports behind up to two VLAN tags); everything else falls into a coarser flow, never into the clear:
+//! A flow is one key and one sequence of packets, kept in order. The policy says how finely flows are told apart; what a frame
+//! does not show puts it into a coarser flow, never into the clear. By 5-tuple, finest first:
 //!
 //! | frame | flow |
 //! | --- | --- |
-//! | TCP, UDP, UDP-Lite, SCTP, DCCP | VLANs, addresses, protocol, ports |
-//! | other IP protocols, ports cut off, odd extension headers | VLANs, addresses, protocol |
-//! | IP fragments, first ones included | VLANs, addresses, "fragment" and (IPv4) protocol |
-//! | not IP, or a broken IP header | VLANs, EtherType |
+//! | SCTP | VLANs, labels, addresses, ports, verification tag |
+//! | TCP, UDP, UDP-Lite, DCCP | VLANs, labels, addresses, protocol, ports |
+//! | other IP protocols, ports cut off, odd extension headers | VLANs, labels, addresses, protocol |
+//! | IP fragments, first ones included | VLANs, labels, addresses, "fragment" and (IPv4) protocol |
+//! | not IP, or a broken IP header | VLANs, labels, EtherType |
+//!
+//! VLANs and labels: the two outermost of each.
 
-use crate::wire::{EtherType, L2, L3, Transport, parse_ip};
+use crate::wire::{L3, Seen, Session, Transport, View};
 
-/// What tells flows apart: addresses, VLANs, ports, EtherType, protocol and how finely it was looked at, in six words, so that it
-/// is hashed and compared in a few instructions.
+/// How finely flows are told apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Deserialize)]
+pub enum Granularity {
+    /// As the table above has it.
+    #[default]
+    #[serde(rename = "5-tuple")]
+    FiveTuple,
+    /// GTP-U by VLANs, labels, addresses and TEID, whatever its source port; all else by 5-tuple.
+    #[serde(rename = "teid")]
+    Teid,
+    /// The same, and by QFI: one flow for each QoS flow of a tunnel.
+    #[serde(rename = "teid+qfi")]
+    TeidQfi,
+    /// One flow for each DSCP, and one for all frames without an IP header.
+    #[serde(rename = "dscp")]
+    Dscp,
+    /// One flow for each pair of VLANs.
+    #[serde(rename = "vlan")]
+    Vlan,
+    /// One flow.
+    #[serde(rename = "link")]
+    Link,
+}
+
+/// What tells flows apart: addresses, VLANs, labels, ports, EtherType, protocol and how finely it was looked at, in six words, so
+/// that it is hashed and compared in a few instructions.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct FlowId([u64; 6]);
 
+/// Keeps flows of one sort apart from those of another. In the lowest byte of the last word.
 #[derive(Clone, Copy)]
-enum Kind {
+enum Sort {
     NotIp,
     NoPorts,
     Fragment,
     Ports,
+    Tunnel,
+    TunnelQfi,
+    Dscp,
+    Vlan,
+    Link,
 }
 
-/// A classified frame: its flow, and the traffic class to show on the outside.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Classified {
-    /// The flow.
-    pub flow: FlowId,
-    /// Traffic class of the inner IP header (DSCP in the upper six bits), 0 where there is none.
-    pub class: u8,
-}
-
-/// Classifies a whole Ethernet frame. `None`: a runt, shorter than its own Ethernet header.
-pub fn classify(frame: &[u8]) -> Option<Classified> {
-    let l2 = L2::parse(frame)?;
-    let is_ip = matches!(l2.ethertype, EtherType::IPV4 | EtherType::IPV6);
-    let l3 = is_ip.then(|| parse_ip(&frame[l2.payload..])).flatten();
-    Some(match l3 {
-        Some(l3) => Classified { flow: ip_flow(&l2, &l3), class: l3.traffic_class },
-        None => Classified { flow: other_flow(&l2), class: 0 },
-    })
-}
-
-fn ip_flow(l2: &L2, l3: &L3) -> FlowId {
-    let (kind, ports) = match l3.transport {
-        Transport::Ports(source, destination) => (Kind::Ports, [source, destination]),
-        Transport::Fragment => (Kind::Fragment, [0, 0]),
-        Transport::None => (Kind::NoPorts, [0, 0]),
+/// The flow of a frame.
+pub fn classify(view: &View, granularity: Granularity) -> FlowId {
+    let tunnel = match view.session {
+        Session::Gtpu(gtpu) => Some(gtpu),
+        _ => None,
     };
-    let (source, destination) = (u128::from_ne_bytes(l3.source), u128::from_ne_bytes(l3.destination));
-    flow_id(l2, [source, destination], ports, l3.protocol, kind)
+    match (granularity, tunnel, &view.network) {
+        (Granularity::Teid, Some(gtpu), Seen::Is(l3)) => tunnel_flow(view, l3, gtpu.teid, Seen::Absent),
+        (Granularity::TeidQfi, Some(gtpu), Seen::Is(l3)) => tunnel_flow(view, l3, gtpu.teid, gtpu.qfi),
+        (Granularity::FiveTuple | Granularity::Teid | Granularity::TeidQfi, _, Seen::Is(l3)) => {
+            five_tuple(view, l3)
+        }
+        (Granularity::FiveTuple | Granularity::Teid | Granularity::TeidQfi, ..) => {
+            let last = last_word(labels(view), view.l2.ethertype.0, 0, Sort::NotIp);
+            FlowId([0, 0, 0, 0, middle_word(view, [0; 2], 0), last])
+        }
+        (Granularity::Dscp, ..) => coarse(Sort::Dscp, dscp(view)),
+        (Granularity::Vlan, ..) => coarse(Sort::Vlan, middle_word(view, [0; 2], 0)),
+        (Granularity::Link, ..) => coarse(Sort::Link, 0),
+    }
 }
 
-fn other_flow(l2: &L2) -> FlowId {
-    flow_id(l2, [0, 0], [0, 0], 0, Kind::NotIp)
+fn five_tuple(view: &View, l3: &L3) -> FlowId {
+    let (sort, ports) = match l3.transport {
+        Transport::Ports(source, destination) => (Sort::Ports, [source, destination]),
+        Transport::Fragment => (Sort::Fragment, [0, 0]),
+        Transport::None | Transport::Cut => (Sort::NoPorts, [0, 0]),
+    };
+    let tag = match view.session {
+        Session::Sctp(tag) => tag,
+        _ => 0,
+    };
+    // Two labels and a tag share 32 bits: where they coincide, two flows become one, which is only coarser.
+    let mark = labels(view) ^ tag;
+    let last = last_word(mark, view.l2.ethertype.0, l3.protocol, sort);
+    FlowId(with_addresses(l3, middle_word(view, ports, 0), last))
 }
 
-fn flow_id(l2: &L2, [source, destination]: [u128; 2], ports: [u16; 2], protocol: u8, kind: Kind) -> FlowId {
-    let high = |address: u128| (address >> 64) as u64;
-    let low = |address: u128| address as u64;
-    let tags = [l2.vlans[0], l2.vlans[1], ports[0], ports[1]];
-    let tags = tags.into_iter().fold(0, |word, part| (word << 16) | u64::from(part));
-    let rest = (u64::from(l2.ethertype.0) << 16) | (u64::from(protocol) << 8) | kind as u64;
-    FlowId([high(source), low(source), high(destination), low(destination), tags, rest])
+/// The TEID stands where other flows have their ports: the source port of a tunnel varies on purpose (TS 29.281 clause 4.4.2.0).
+fn tunnel_flow(view: &View, l3: &L3, teid: u32, qfi: Seen<u8>) -> FlowId {
+    let (sort, qfi) = match qfi {
+        Seen::Is(qfi) => (Sort::TunnelQfi, qfi),
+        Seen::Absent | Seen::Hidden => (Sort::Tunnel, 0),
+    };
+    let last = last_word(labels(view), view.l2.ethertype.0, l3.protocol, sort);
+    FlowId(with_addresses(l3, middle_word(view, [(teid >> 16) as u16, teid as u16], qfi), last))
+}
+
+fn coarse(sort: Sort, word: u64) -> FlowId {
+    FlowId([0, 0, 0, 0, word, last_word(0, 0, 0, sort)])
+}
+
+/// 64: no IP header.
+fn dscp(view: &View) -> u64 {
+    match view.network {
+        Seen::Is(l3) if !view.guessed => u64::from(l3.traffic_class >> 2),
+        _ => 64,
+    }
+}
+
+fn labels(view: &View) -> u32 {
+    match view.labels {
+        Seen::Is(stack) => stack.labels[0] << 12 ^ stack.labels[1],
+        Seen::Absent | Seen::Hidden => 0,
+    }
+}
+
+fn with_addresses(l3: &L3, middle: u64, last: u64) -> [u64; 6] {
+    let halves = |address: [u8; 16]| {
+        let address = u128::from_ne_bytes(address);
+        [(address >> 64) as u64, address as u64]
+    };
+    let ([a, b], [c, d]) = (halves(l3.source), halves(l3.destination));
+    [a, b, c, d, middle, last]
+}
+
+/// Two VLAN identifiers of 12 bits, a byte, and 32 bits of ports or TEID.
+fn middle_word(view: &View, ports: [u16; 2], byte: u8) -> u64 {
+    let vlans = view.l2.vlans.into_iter().fold(0, |word, vlan| word << 12 | u64::from(vlan));
+    let ports = u64::from(ports[0]) << 16 | u64::from(ports[1]);
+    vlans << 40 | u64::from(byte) << 32 | ports
+}
+
+fn last_word(mark: u32, ethertype: u16, protocol: u8, sort: Sort) -> u64 {
+    u64::from(mark) << 32 | u64::from(ethertype) << 16 | u64::from(protocol) << 8 | sort as u64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn udp_frame(tag: Option<u16>, ports: [u16; 2], fragment: u16) -> Vec<u8> {
+    fn ip_frame(tag: Option<u16>, protocol: u8, fragment: u16, segment: &[u8]) -> Vec<u8> {
         let mut frame = vec![2; 12];
         if let Some(vlan) = tag {
             frame.extend_from_slice(&[0x81, 0]);
             frame.extend_from_slice(&vlan.to_be_bytes());
         }
-        frame.extend_from_slice(&[8, 0, 0x45, 0x2c, 0, 28, 0, 0]);
+        frame.extend_from_slice(&[8, 0, 0x45, 0x2c]);
+        frame.extend_from_slice(&(20 + segment.len() as u16).to_be_bytes());
+        frame.extend_from_slice(&[0, 0]);
         frame.extend_from_slice(&fragment.to_be_bytes());
-        frame.extend_from_slice(&[64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
-        frame.extend_from_slice(&ports[0].to_be_bytes());
-        frame.extend_from_slice(&ports[1].to_be_bytes());
-        frame.extend_from_slice(&[0, 8, 0, 0]);
+        frame.extend_from_slice(&[64, protocol, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+        frame.extend_from_slice(segment);
         frame
     }
 
+    fn udp_frame(tag: Option<u16>, ports: [u16; 2], fragment: u16) -> Vec<u8> {
+        let words = [ports[0], ports[1], 8, 0].map(u16::to_be_bytes);
+        ip_frame(tag, 17, fragment, words.as_flattened())
+    }
+
+    fn gtpu_frame(source: u16, teid: u8, qfi: u8) -> Vec<u8> {
+        let udp = [source, 2152, 24, 0].map(u16::to_be_bytes);
+        let message = [0x34, 255, 0, 8, 0, 0, 0, teid, 0, 0, 0, 0x85, 1, 0, qfi, 0];
+        ip_frame(None, 17, 0, &[udp.as_flattened(), &message].concat())
+    }
+
+    fn sctp_frame(tag: u8) -> Vec<u8> {
+        ip_frame(None, 132, 0, &[0x8e, 0x3c, 0x8e, 0x3c, 0, 0, 0, tag, 0, 0, 0, 0])
+    }
+
+    fn mpls_frame(labels: [u8; 2]) -> Vec<u8> {
+        let stack = [0, labels[0], 0, 64, 0, labels[1], 1, 64];
+        [&[2; 12][..], &[0x88, 0x47], &stack, &udp_frame(None, [1, 2], 0)[14..]].concat()
+    }
+
+    fn by(granularity: Granularity, frame: &[u8]) -> FlowId {
+        classify(&View::of_frame(frame).unwrap(), granularity)
+    }
+
     fn flow(frame: &[u8]) -> FlowId {
-        classify(frame).unwrap().flow
+        by(Granularity::FiveTuple, frame)
     }
 
     #[test]
@@ -99,7 +200,14 @@ mod tests {
         assert_ne!(base, flow(&udp_frame(None, [2, 1], 0)));
         assert_ne!(base, flow(&udp_frame(Some(100), [1, 2], 0)));
         assert_ne!(flow(&udp_frame(Some(101), [1, 2], 0)), flow(&udp_frame(Some(100), [1, 2], 0)));
-        assert_eq!(classify(&udp_frame(None, [1, 2], 0)).unwrap().class, 0x2c);
+    }
+
+    #[test]
+    fn verification_tags_and_labels_tell_flows_apart() {
+        assert_eq!(flow(&sctp_frame(1)), flow(&sctp_frame(1)));
+        assert_ne!(flow(&sctp_frame(1)), flow(&sctp_frame(2)));
+        let stacks = [[1, 2], [1, 3], [2, 1], [3, 2]].map(|labels| flow(&mpls_frame(labels)));
+        assert!((1..4).all(|at| !stacks[..at].contains(&stacks[at])));
     }
 
     #[test]
@@ -119,6 +227,31 @@ mod tests {
         assert_eq!(flow(&arp), flow(&other_arp));
         let whole = udp_frame(None, [1, 2], 0);
         assert_eq!(flow(&whole[..20]), flow(&whole[..30]), "a broken IP header goes by its EtherType");
-        assert_eq!(classify(&whole[..13]), None);
+    }
+
+    #[test]
+    fn each_granularity_looks_at_what_it_says() {
+        use Granularity::{Dscp, FiveTuple, Link, Teid, TeidQfi, Vlan};
+        let (one, port, teid, qfi) =
+            (gtpu_frame(1, 7, 9), gtpu_frame(2, 7, 9), gtpu_frame(1, 8, 9), gtpu_frame(1, 7, 5));
+        let arp = [&[2u8; 12][..], &[8, 6], &[0; 28]].concat();
+        let table = [
+            (FiveTuple, [false, true, true, false]),
+            (Teid, [true, false, true, false]),
+            (TeidQfi, [true, false, false, false]),
+            (Dscp, [true, true, true, false]),
+            (Vlan, [true, true, true, true]),
+            (Link, [true, true, true, true]),
+        ];
+        for (granularity, same) in table {
+            let found =
+                [&port, &teid, &qfi, &arp].map(|frame| by(granularity, &one) == by(granularity, frame));
+            assert_eq!(found, same, "{granularity:?}");
+        }
+        let tagged = [Some(5), Some(6)].map(|vlan| udp_frame(vlan, [1, 2], 0));
+        assert_ne!(by(Vlan, &tagged[0]), by(Vlan, &tagged[1]));
+        assert_eq!(by(Link, &tagged[0]), by(Link, &tagged[1]));
+        let fragment = udp_frame(None, [1, 2152], 0x2000);
+        assert_eq!(by(Teid, &fragment), flow(&fragment), "a fragment shows no TEID");
     }
 }

@@ -7,12 +7,12 @@ use std::time::Instant;
 use arrayvec::ArrayVec;
 
 use crate::aead::{SealJob, seal_burst};
-use crate::classify::classify;
+use crate::classify::{Granularity, classify};
 use crate::drops::DropReason;
 use crate::esp::{tail_len, write_trailer};
 use crate::flows::{Admission, TxEpoch};
 use crate::spi::{Epoch, Spi};
-use crate::wire::{MAX_OUTER_LEN, MacAddr, NextHeader, OuterTemplate};
+use crate::wire::{MAX_OUTER_LEN, MacAddr, NextHeader, OuterTemplate, View};
 use crate::xsk::Frame;
 use crate::{BURST, Verdict};
 
@@ -145,7 +145,8 @@ fn frame_one(
     frame: &mut Frame,
     mac: MacAddr,
 ) -> Result<Framed, DropReason> {
-    let classified = classify(frame.data()).ok_or(DropReason::Runt)?;
+    let view = View::of_frame(frame.data()).ok_or(DropReason::Runt)?;
+    let flow = classify(&view, Granularity::FiveTuple);
     let length = frame.data().len();
     let tail = tail_len(length);
     let shape = template.shape();
@@ -155,7 +156,7 @@ fn frame_one(
     {
         return Err(DropReason::TooBig);
     }
-    let (index, sequence) = match epoch.admit(&classified.flow, length) {
+    let (index, sequence) = match epoch.admit(&flow, length) {
         Admission::Granted { index, sequence } => (index, sequence),
         Admission::FlowExhausted => return Err(DropReason::FlowExhausted),
         Admission::TableFull => return Err(DropReason::FlowTableFull),
@@ -163,7 +164,7 @@ fn frame_one(
     let spi = epoch.flow(index).spi;
     let trailer = frame.append(tail).ok_or(DropReason::TooBig)?;
     write_trailer(trailer, NextHeader::Ethernet);
-    let written = write_header(template, frame, mac, classified.class, spi, sequence);
+    let written = write_header(template, frame, mac, view.class(), spi, sequence);
     written.map(|()| Framed { flow: index, sequence }).ok_or(DropReason::TooBig)
 }
 

@@ -104,12 +104,13 @@ impl Maker {
             packet.extend(self.filler(38));
             self.add("type 0806", 0x0806, &packet);
         }
-        for (ethertype, length) in
-            [(0x88b5_u16, 46), (0x88b5, 1500), (0x8847, 200), (0x88cc, 50), (0x0042, 66)]
-        {
+        for (ethertype, length) in [(0x88b5_u16, 46), (0x88b5, 1500), (0x88cc, 50), (0x0042, 66)] {
             let filler = self.filler(length);
             self.add(&format!("type {ethertype:04x}"), ethertype, &filler);
         }
+        // Behind a label there is no telling what comes: neither an IP version nor anything else.
+        let labelled = [&[0x12, 0x34, 0x51, 64, 0, 0, 0, 0][..], &self.filler(192)].concat();
+        self.add("type 8847 label 12345", 0x8847, &labelled);
         let packet = v4(GRE, 0, &self.filler(90));
         self.add("gre4", 0x0800, &packet);
         let packet = v6(GRE, &self.filler(90));

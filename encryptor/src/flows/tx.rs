@@ -190,11 +190,13 @@ impl TxEpoch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::classify::classify;
+    use crate::classify::{Granularity, classify};
+    use crate::wire::View;
     use std::time::Duration;
 
     fn flow(number: u16) -> FlowId {
-        classify(&[&[0; 12][..], &number.to_be_bytes()].concat()).unwrap().flow
+        let frame = [&[0; 12][..], &number.to_be_bytes()].concat();
+        classify(&View::of_frame(&frame).unwrap(), Granularity::FiveTuple)
     }
 
     fn epoch(capacity: u32, limits: FlowLimits) -> TxEpoch {

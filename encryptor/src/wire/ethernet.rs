@@ -1,4 +1,4 @@
-//! Ethernet II with up to two VLAN tags (IEEE 802.3, 802.1Q, 802.1ad).
+//! Ethernet II with VLAN tags (IEEE 802.3, 802.1Q, 802.1ad).
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,11 +17,14 @@ impl EtherType {
     pub const IPV4: EtherType = EtherType(0x0800);
     /// IPv6.
     pub const IPV6: EtherType = EtherType(0x86dd);
-    const VLAN: EtherType = EtherType(0x8100);
-    const QINQ: EtherType = EtherType(0x88a8);
+    /// MPLS, whose labels were given out downstream or upstream (RFC 5332).
+    pub const MPLS: [EtherType; 2] = [EtherType(0x8847), EtherType(0x8848)];
+    /// 802.1Q, 802.1ad, and what stood for the latter before it was there.
+    pub const TAGS: [EtherType; 3] = [EtherType(0x8100), EtherType(0x88a8), EtherType(0x9100)];
 
-    fn is_tag(self) -> bool {
-        self == Self::VLAN || self == Self::QINQ
+    /// Whether it announces a VLAN tag.
+    pub fn is_tag(self) -> bool {
+        Self::TAGS.contains(&self)
     }
 }
 
@@ -60,32 +63,38 @@ impl FromStr for MacAddr {
     }
 }
 
+/// VLAN tags that are read before a frame counts as odd.
+const MAX_TAGS: usize = 4;
+
 /// What stands in front of the network layer: the tags' VLAN identifiers, the type behind them, and where that begins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct L2 {
-    /// VLAN identifiers, outermost first; 0 where there is no tag (0 is also the priority tag, which names no VLAN).
+    /// Identifiers of the two outermost tags; 0 where there is no tag (0 is also the priority tag, which names no VLAN).
     pub vlans: [u16; 2],
-    /// The type behind the tags; a third tag is left as it is and shows here.
+    /// How many tags there are.
+    pub tags: u8,
+    /// The type behind the tags. Still a tag's: there are more than are read, or it is cut off.
     pub ethertype: EtherType,
     /// Offset of the first byte behind the Ethernet header.
     pub payload: usize,
 }
 
 impl L2 {
-    /// Reads the header of `frame` (without FCS). `None`: shorter than its own header.
+    /// Reads the header of `frame` (without FCS). `None`: shorter than a header with two tags, or with as many as it has.
     pub fn parse(frame: &[u8]) -> Option<L2> {
-        let mut ethertype = EtherType(be16(frame, 12)?);
-        let mut payload = ETH_HLEN;
-        let mut vlans = [0; 2];
-        for vlan in &mut vlans {
-            if !ethertype.is_tag() {
-                break;
+        let ethertype = EtherType(be16(frame, 12)?);
+        let mut l2 = L2 { vlans: [0; 2], tags: 0, ethertype, payload: ETH_HLEN };
+        while l2.ethertype.is_tag() && usize::from(l2.tags) < MAX_TAGS {
+            let (word, inner) = (be16(frame, l2.payload), be16(frame, l2.payload + 2));
+            let (number, (Some(word), Some(inner))) = (usize::from(l2.tags), (word, inner)) else {
+                return (l2.tags >= 2).then_some(l2);
+            };
+            if let Some(vlan) = l2.vlans.get_mut(number) {
+                *vlan = word & 0x0fff;
             }
-            *vlan = be16(frame, payload)? & 0x0fff;
-            ethertype = EtherType(be16(frame, payload + 2)?);
-            payload += 4;
+            l2 = L2 { tags: l2.tags + 1, ethertype: EtherType(inner), payload: l2.payload + 4, ..l2 };
         }
-        Some(L2 { vlans, ethertype, payload })
+        Some(l2)
     }
 }
 
@@ -100,14 +109,25 @@ mod tests {
     #[test]
     fn reads_plain_tagged_and_double_tagged_headers() {
         let plain = L2::parse(&frame(&[0x08, 0x00])).unwrap();
-        assert_eq!(plain, L2 { vlans: [0, 0], ethertype: EtherType::IPV4, payload: 14 });
+        assert_eq!(plain, L2 { vlans: [0, 0], tags: 0, ethertype: EtherType::IPV4, payload: 14 });
         let tagged = L2::parse(&frame(&[0x81, 0x00, 0xe0, 0x64, 0x86, 0xdd])).unwrap();
-        assert_eq!(tagged, L2 { vlans: [100, 0], ethertype: EtherType::IPV6, payload: 18 });
+        assert_eq!(tagged, L2 { vlans: [100, 0], tags: 1, ethertype: EtherType::IPV6, payload: 18 });
         let qinq = frame(&[0x88, 0xa8, 0x00, 0x07, 0x81, 0x00, 0x00, 0x64, 0x08, 0x06]);
         assert_eq!(
             L2::parse(&qinq).unwrap(),
-            L2 { vlans: [7, 100], ethertype: EtherType(0x0806), payload: 22 }
+            L2 { vlans: [7, 100], tags: 2, ethertype: EtherType(0x0806), payload: 22 }
         );
+    }
+
+    #[test]
+    fn tags_beyond_two_are_read_over_up_to_a_bound() {
+        let stack =
+            |tags: usize| frame(&[&[0x81, 0x00, 0x00, 0x05].repeat(tags)[..], &[0x08, 0x00]].concat());
+        let l2 = |tags: usize| L2::parse(&stack(tags)).unwrap();
+        assert_eq!((l2(4).tags, l2(4).ethertype, l2(4).payload), (4, EtherType::IPV4, 30));
+        assert!(l2(5).ethertype.is_tag() && l2(9).ethertype.is_tag());
+        let cut = L2::parse(&stack(3)[..24]).unwrap();
+        assert!(cut.tags == 2 && cut.ethertype.is_tag());
     }
 
     #[test]

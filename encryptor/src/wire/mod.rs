@@ -4,15 +4,21 @@
 //! read is another type than raw bytes.
 
 mod ethernet;
+mod gtpu;
 mod ip;
+mod mpls;
 mod outer;
+mod view;
 
 pub use ethernet::{ETH_HLEN, EtherType, L2, MacAddr};
+pub use gtpu::{GTPU_PORT, Gtpu, parse_gtpu};
 pub use ip::{L3, Transport, parse_ip};
+pub use mpls::{LabelStack, parse_labels};
 pub use outer::{
     Encap, Ends, EspHeader, MAX_OUTER_LEN, NextHeader, OuterError, OuterShape, OuterTemplate, flow_label,
     parse_outer, source_port,
 };
+pub use view::{Seen, Session, View};
 
 /// Reads a big-endian u16 at `at`, if it is there.
 fn be16(bytes: &[u8], at: usize) -> Option<u16> {
