@@ -1,13 +1,14 @@
 //! Both directions of a worker's packet path, with frames but without sockets.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use arrayvec::ArrayVec;
 
 use qhaul::budget::Budget;
-use qhaul::flows::{FlowLimits, RxEpoch, RxTable, TxEpoch, TxTable, TxTerms};
+use qhaul::flows::{FlowLimits, RxEpoch, RxTable, RxTerms, TxEpoch, TxTable, TxTerms};
 use qhaul::keylog::KeyLog;
 use qhaul::keys::EpochKey;
 use qhaul::protect::{NextHop, Protect};
@@ -42,10 +43,12 @@ impl Rig {
         let now = Instant::now();
         let expires = now + Duration::from_secs(86_400);
         let terms = TxTerms { lane: 0, flows, expires, limits: FlowLimits::default(), log: KeyLog::off() };
-        let tx = TxEpoch::new(TxTable::new(flows), Epoch::FIRST, EpochKey::new(&[7; 32])?, terms)?;
+        let key = Arc::new(EpochKey::new(&[7; 32])?);
+        let tx = TxEpoch::new(TxTable::new(flows), Epoch::FIRST, key.clone(), terms)?;
         protect.install(Box::new(tx));
         ensure!(protect.switch(Epoch::FIRST).0, "the epoch is installed");
-        let rx = RxEpoch::new(RxTable::new(flows), Epoch::FIRST, 0, EpochKey::new(&[7; 32])?, KeyLog::off())?;
+        let terms = RxTerms { epoch: Epoch::FIRST, lanes: 1, key, log: KeyLog::off() };
+        let rx = RxEpoch::new(RxTable::new(flows), terms)?;
         unprotect.install(Box::new(rx));
         let frames: Option<Vec<Frame>> = (0..BURST).map(|_| umem.alloc()).collect();
         let frames = frames.context("the UMEM has a burst of frames")?;

@@ -50,7 +50,7 @@ pub fn host(config: &Config) -> (Vec<Finding>, Option<Ports>) {
         address(config, &mut findings);
         leaks(config, &mut findings);
     }
-    core(config, &mut findings);
+    cores(config, &mut findings);
     if config.combine.needs_qkd() {
         findings.add(Grade::Fine, Plan::new(&config.plan_input()).verdict());
     }
@@ -173,13 +173,14 @@ fn leaks(config: &Config, findings: &mut Findings) {
     }
 }
 
-fn core(config: &Config, findings: &mut Findings) {
+fn cores(config: &Config, findings: &mut Findings) {
     let cores = core_affinity::get_core_ids().unwrap_or_default();
-    let there = cores.iter().any(|core| core.id == config.core);
     let ids: Vec<String> = cores.iter().map(|core| core.id.to_string()).collect();
-    let otherwise =
-        format!("worker.core = {}: not among this process's cores {}", config.core, ids.join(", "));
-    findings.expect(there, Grade::Fault, format!("worker.core = {}", config.core), otherwise);
+    for wanted in &config.cores {
+        let there = cores.iter().any(|core| core.id == *wanted);
+        let otherwise = format!("worker core {wanted}: not among this process's cores {}", ids.join(", "));
+        findings.expect(there, Grade::Fault, format!("worker core {wanted} is there"), otherwise);
+    }
 }
 
 fn certificates(config: &Config, findings: &mut Findings) {

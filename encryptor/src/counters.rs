@@ -50,7 +50,7 @@ tallies! {
 pub enum Gauge {
     /// Flows of the sending epoch in use.
     TxFlows,
-    /// Flows of the fullest receiving epoch, its probe included.
+    /// Flows of the fullest receiving epoch.
     RxFlows,
 }
 

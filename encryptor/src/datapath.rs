@@ -100,8 +100,8 @@ impl Programs {
 pub struct DataPath {
     /// The programs.
     pub programs: Programs,
-    /// The queues, for the worker.
-    pub queues: Queues,
+    /// The queues, for each worker its own.
+    pub queues: Vec<Queues>,
     /// What is live: "zero-copy", "native-copy" or "generic".
     pub mode: &'static str,
 }
@@ -137,9 +137,9 @@ fn open_in(
     let one = plain.mtu.max(cipher.mtu) <= ONE_BUFFER_MTU;
     let buffers = if one { Buffers::One } else { Buffers::Several };
     let programs = attach_programs(config, plain, attach, buffers)?;
-    let queues = open_queues(config, [plain, cipher], bind, buffers, &programs)?;
-    let zero_copy =
-        queues.plain.iter().chain(&queues.cipher).all(|port| port.live_mode() == LiveMode::ZeroCopy);
+    let queues = open_all_queues(config, [plain, cipher], bind, buffers, &programs)?;
+    let mut ports = queues.iter().flat_map(|queues| queues.plain.iter().chain(&queues.cipher));
+    let zero_copy = ports.all(|port| port.live_mode() == LiveMode::ZeroCopy);
     let mode = match (attach, zero_copy) {
         (_, true) => "zero-copy",
         (AttachMode::Native, false) => "native-copy",
@@ -148,35 +148,57 @@ fn open_in(
     Ok(DataPath { programs, queues, mode })
 }
 
+/// The queues of all workers, or none: what was opened is closed again.
+fn open_all_queues(
+    config: &Config,
+    ports: [&Interface; 2],
+    bind: BindMode,
+    buffers: Buffers,
+    programs: &Programs,
+) -> Result<Vec<Queues>, DataPathError> {
+    let mut all: Vec<Queues> = Vec::new();
+    for worker in 0..config.cores.len() as u32 {
+        match open_queues(config, worker, ports, bind, buffers, programs) {
+            Ok(queues) => all.push(queues),
+            Err(error) => {
+                all.into_iter().for_each(Queues::close);
+                return Err(error);
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// The queues of one worker: of both ports every one whose number leaves the worker's when divided by the number of workers.
 fn open_queues(
     config: &Config,
+    worker: u32,
     [plain, cipher]: [&Interface; 2],
     bind: BindMode,
     buffers: Buffers,
     programs: &Programs,
 ) -> Result<Queues, DataPathError> {
     let ring = config.ring;
-    let queues: Vec<(&str, u32)> = [plain, cipher]
-        .into_iter()
-        .flat_map(|port| (0..port.queues).map(|queue| (port.name.as_str(), queue)))
-        .collect();
+    let own = |port: &Interface| (worker..port.queues).step_by(config.cores.len());
+    let names = own(plain).map(|queue| (plain.name.as_str(), queue));
+    let names: Vec<(&str, u32)> =
+        names.chain(own(cipher).map(|queue| (cipher.name.as_str(), queue))).collect();
     // Each queue can hold a fill ring and a transmit ring full, and what was received is on its way in between.
-    let frames = queues.len() as u32 * ring * 2 + ring;
+    let frames = names.len() as u32 * ring * 2 + ring;
     let chains = buffers == Buffers::Several;
     // A worker holds a burst at a time, of which each frame may be a large one; each queue may have begun one, and frames that
     // it makes itself (probes) come on top.
-    let jumbos = if chains { queues.len() + 2 * BURST } else { 0 };
+    let jumbos = if chains { names.len() + 2 * BURST } else { 0 };
     let mut umem = Umem::with_jumbos(frames, CHUNK, jumbos as u32)?;
     let sizes = PortConfig { rx: ring, tx: ring, fill: ring, completion: ring, bind, chains };
-    let mut ports = Port::open_all(&mut umem, &queues, &sizes)?;
-    let cipher_ports = ports.split_off(plain.queues as usize);
-    if let Err(error) = programs.take_sockets(&ports, &cipher_ports) {
-        for port in ports.into_iter().chain(cipher_ports) {
-            port.close(&mut umem);
-        }
+    let mut ports = Port::open_all(&mut umem, &names, &sizes)?;
+    let cipher = ports.split_off(own(plain).count());
+    let queues = Queues { umem, plain: ports, cipher, fill: ring };
+    if let Err(error) = programs.take_sockets(&queues.plain, &queues.cipher) {
+        queues.close();
         return Err(error.into());
     }
-    Ok(Queues { umem, plain: ports, cipher: cipher_ports, fill: ring })
+    Ok(queues)
 }
 
 fn attach_programs(

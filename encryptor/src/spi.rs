@@ -10,6 +10,9 @@ const LANE_BITS: u32 = 5;
 /// Slots per lane and epoch; slot 0 is for probes.
 pub const MAX_SLOTS: u32 = 1 << SLOT_BITS;
 
+/// Lanes of a sender, one for each of its workers.
+pub const MAX_LANES: usize = 1 << LANE_BITS;
+
 /// A key epoch of one direction, 1 to 31. 0 does not exist, so that every SPI is above 255, the range that
 /// RFC 4303 section 2.1 reserves.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]

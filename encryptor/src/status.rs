@@ -39,8 +39,10 @@ pub struct Status {
     pub rx: RxStatus,
     /// The key feed.
     pub keys: KeyStatus,
-    /// What the worker counted.
+    /// What the workers counted, all in all.
     pub counters: WorkerCounters,
+    /// Each worker by itself.
+    pub workers: Vec<WorkerStatus>,
     /// What the programs counted, by port.
     pub xdp: BTreeMap<String, Rows>,
     /// What the queues counted, by port and queue.
@@ -92,7 +94,20 @@ pub struct KeyStatus {
     pub trouble: Option<String>,
 }
 
-/// What the worker counted. plain_in = cipher_out + TX drops; cipher_in = plain_out + dummies_in + RX drops.
+/// One worker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// The core that it is pinned to.
+    pub core: usize,
+    /// Flows that it sends in the epoch in use.
+    pub tx_flows: u64,
+    /// Flows that it receives in the fullest epoch.
+    pub rx_flows: u64,
+    /// What it counted.
+    pub counters: WorkerCounters,
+}
+
+/// What a worker counted, or all. plain_in = cipher_out + TX drops; cipher_in = plain_out + dummies_in + RX drops.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct WorkerCounters {
     /// Frames, packets and bytes by name.
@@ -143,6 +158,16 @@ impl Status {
         line("channel", if self.channel { "connected".into() } else { "not connected".into() });
         line("next hop", self.next_hop.clone().unwrap_or_else(|| "not resolved".into()));
         line("data path", format!("{}, up {} s, process {}", self.mode, self.uptime_s, self.pid));
+        if self.workers.len() > 1 {
+            for WorkerStatus { core, tx_flows, rx_flows, counters } in &self.workers {
+                let count = |name: &str| counters.tallies.get(name).copied().unwrap_or_default();
+                let (plain, cipher) = (count("plain_in"), count("cipher_in"));
+                let line_of = format!(
+                    "{plain} plain_in, {cipher} cipher_in, {tx_flows} flows sent, {rx_flows} received"
+                );
+                line(&format!("core {core}"), line_of);
+            }
+        }
         for (name, count) in &self.counters.tallies {
             line("", format!("{count:>14} {name}"));
         }

@@ -99,7 +99,7 @@ impl Unprotect {
         self.epochs[epoch.index()].take()
     }
 
-    /// Flows seen in the epochs held, probes included.
+    /// Flows of the fullest epoch held.
     pub fn flow_count(&self) -> usize {
         self.epochs.iter().flatten().map(|epoch| epoch.flow_count()).max().unwrap_or(0)
     }

@@ -1,4 +1,4 @@
-//! The worker: one core, all queues of both ports, five steps: receive, transform, transmit, recycle, apply key changes.
+//! A worker: one core, its share of the queues of both ports, five steps: receive, transform, transmit, recycle, apply key changes.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -99,21 +99,33 @@ pub struct Transforms {
 pub struct Queues {
     /// The frames of all ports.
     pub umem: Umem,
-    /// All queues of the plain port.
+    /// Its queues of the plain port.
     pub plain: Vec<Port>,
-    /// All queues of the cipher port.
+    /// Its queues of the cipher port.
     pub cipher: Vec<Port>,
     /// Entries that each fill ring is kept at.
     pub fill: u32,
 }
 
+impl Queues {
+    /// Lets go of the ports.
+    pub fn close(self) {
+        let Queues { mut umem, plain, cipher, .. } = self;
+        for port in plain.into_iter().chain(cipher) {
+            port.close(&mut umem);
+        }
+    }
+}
+
 /// How a worker and the control thread reach each other.
 #[derive(Debug)]
 pub struct Wiring {
+    /// The worker's number, from 0 on. It is also the lane that it sends in.
+    pub number: u8,
     /// What to do.
     pub commands: Receiver<Command>,
-    /// What happened.
-    pub events: Sender<Event>,
+    /// What happened, and to which worker.
+    pub events: Sender<(u8, Event)>,
     /// Wakes the control thread for events.
     pub control: Arc<Waker>,
     /// What is counted.
@@ -396,18 +408,30 @@ impl Worker {
     }
 
     fn tell(&self, event: Event) {
-        // The control thread outlives the worker; if it is gone, so is the process soon.
-        let _ = self.wiring.events.send(event);
-        let _ = self.wiring.control.wake();
+        self.wiring.tell(event);
     }
 
     fn close(mut self) {
         for epoch in self.transforms.protect.withdraw().into_iter().flatten() {
             self.tell(Event::TxRetired(epoch));
         }
-        let Queues { mut umem, plain, cipher, .. } = self.queues;
-        for port in plain.into_iter().chain(cipher) {
-            port.close(&mut umem);
+        self.queues.close();
+    }
+}
+
+impl Wiring {
+    fn tell(&self, event: Event) {
+        // The control thread outlives the worker; if it is gone, so is the process soon.
+        let _ = self.events.send((self.number, event));
+        let _ = self.control.wake();
+    }
+}
+
+/// A worker that panics says so: the others run on, so that nobody would notice by their silence.
+impl Drop for Wiring {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.tell(Event::Failed("it panicked; the log says where".into()));
         }
     }
 }

@@ -107,11 +107,11 @@ pub struct Config {
     pub hard_limit: Duration,
     /// Keys held ahead.
     pub pool: usize,
-    /// The worker's core.
-    pub core: usize,
-    /// Whether it may sleep.
+    /// The workers' cores, one worker each.
+    pub cores: Vec<usize>,
+    /// Whether they may sleep.
     pub polling: Polling,
-    /// How it attaches.
+    /// How they attach.
     pub mode: Mode,
     /// Flows per direction and epoch at the most.
     pub flows: u32,

@@ -224,7 +224,7 @@ impl Raw {
             grace: self.keys.grace,
             hard_limit: self.keys.hard_limit.unwrap_or(default_hard_limit),
             pool: self.keys.pool.keys(self.keys.rotate),
-            core: self.worker.core,
+            cores: vec![self.worker.core],
             polling: self.worker.polling,
             mode: self.worker.mode,
             flows: self.worker.flows,

@@ -3,6 +3,7 @@
 //! One loop on mio: link channel, key server's answers, worker's events, status requests, signals. The state machines
 //! of [`crate::epoch`] decide; this carries out.
 
+mod crew;
 mod feed;
 mod link;
 mod site;
@@ -15,7 +16,6 @@ use std::io;
 use std::net::SocketAddrV4;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
@@ -29,7 +29,6 @@ use qhaul_keyfeed::{Feeder, SourceError};
 use crate::audit::{Audit, AuditError};
 use crate::budget::Budget;
 use crate::config::Config;
-use crate::counters::Counters;
 use crate::datapath::{self, DataPathError};
 use crate::epoch::{Agreement, Terms};
 use crate::keylog::KeyLog;
@@ -39,9 +38,10 @@ use crate::plan::Plan;
 use crate::protect::{NextHop, Protect};
 use crate::unprotect::Unprotect;
 use crate::wire::{ETH_HLEN, MacAddr, OuterTemplate};
-use crate::worker::{Transforms, Wiring, Worker};
+use crate::worker::Transforms;
 use crate::{check, secure};
 
+use crew::Crew;
 use feed::Feed;
 use link::Link;
 use site::{Site, SiteParts};
@@ -96,8 +96,8 @@ pub enum RunError {
     /// The peer has other terms.
     #[error("{0}")]
     Terms(String),
-    /// The worker died.
-    #[error("the worker stopped: {0}")]
+    /// A worker died.
+    #[error("a worker stopped: {0}")]
     Worker(String),
     /// The kernel refused something.
     #[error("{action}: {source}")]
@@ -132,29 +132,23 @@ pub fn run(config: &Config, log: KeyLog) -> Result<(), RunError> {
     let terms = terms(config)?;
     let path = datapath::open(config, &ports.plain, &ports.cipher)?;
     let next_hop = NextHop::default();
-    let counters = Arc::new(Counters::new());
-    let (commands, to_worker) = crossbeam::channel::unbounded();
-    let (to_control, events) = crossbeam::channel::unbounded();
-    let wiring = Wiring {
-        commands: to_worker,
-        events: to_control,
-        control: waker.clone(),
-        counters: counters.clone(),
-    };
-    let transforms = transforms(config, &ports, &next_hop);
-    let (worker, worker_waker) = Worker::new(path.queues, transforms, wiring, config.polling)
-        .map_err(io_error("the worker's poll"))?;
-    let worker = spawn(worker, config.core)?;
+    let mut crew = Crew::new(waker);
+    for (core, queues) in config.cores.iter().zip(path.queues) {
+        crew.add(*core, queues, transforms(config, &ports, &next_hop), config.polling)?;
+    }
     let mut site = Site::new(SiteParts {
         config: config.clone(),
-        agreement: Agreement::new(terms, config.flows, config.pool, site::LANE),
+        agreement: Agreement::new(terms, config.flows, config.pool, config.cores.len()),
         link,
         feed: Feed::new(feeder),
-        tables: Tables::new(config.flows, (config.rotate, config.grace), config.limits, log),
-        commands,
-        events,
-        worker_waker,
-        counters,
+        tables: Tables::new(
+            config.cores.len(),
+            config.flows,
+            (config.rotate, config.grace),
+            config.limits,
+            log,
+        ),
+        crew,
         programs: path.programs,
         mode: path.mode,
         next_hop,
@@ -167,14 +161,7 @@ pub fn run(config: &Config, log: KeyLog) -> Result<(), RunError> {
         config.link, config.address, config.peer, config.combine
     );
     let result = turn_until_done(&mut poll, &signals, status, &mut site);
-    site.stop_worker();
-    let joined = worker.join();
-    let result = match joined {
-        Err(_) if result.is_ok() => Err(RunError::Worker("it panicked; the log says where".into())),
-        _ => result,
-    };
-    site.end(result.as_ref().err().map(ToString::to_string));
-    result
+    site.end(result)
 }
 
 fn turn_until_done(
@@ -283,17 +270,4 @@ fn transforms(config: &Config, ports: &check::Ports, next_hop: &NextHop) -> Tran
         protect: Protect::new(template, next_hop.clone(), ports.cipher.mtu as usize),
         unprotect: Unprotect::new(config.outer_shape(), config.nat, plain_frame, budget).with_iv(config.iv),
     }
-}
-
-fn spawn(worker: Worker, core: usize) -> Result<thread::JoinHandle<()>, RunError> {
-    let pinned = move || {
-        if !core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
-            warn!("the worker cannot be pinned to core {core}");
-        }
-        worker.run();
-    };
-    thread::Builder::new()
-        .name(format!("worker-{core}"))
-        .spawn(pinned)
-        .map_err(io_error("starting the worker"))
 }

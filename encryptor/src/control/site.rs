@@ -1,20 +1,19 @@
 //! One site at work: messages, answers and events go to the state machines, and what these decide is carried out.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver as Inbox, Sender as Outbox, TryRecvError};
-use mio::{Token, Waker};
+use mio::Token;
 use tracing::{info, warn};
 
 use super::RunError;
+use super::crew::Crew;
 use super::feed::Feed;
 use super::link::{Link, LinkEvent};
 use super::tables::Tables;
 use super::witness::Witness;
 use crate::audit::Direction;
 use crate::config::Config;
-use crate::counters::Counters;
+use crate::counters::Gauge;
 use crate::datapath::Programs;
 use crate::epoch::{Action, Agreement, Disagreement};
 use crate::link::Message;
@@ -22,8 +21,6 @@ use crate::neighbour;
 use crate::protect::NextHop;
 use crate::worker::{Command, Event, PortReport};
 
-/// The lane of the one worker.
-pub(super) const LANE: u8 = 0;
 /// How often the neighbour table is read and the ports are asked.
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -34,10 +31,7 @@ pub(super) struct SiteParts {
     pub(super) link: Link,
     pub(super) feed: Feed,
     pub(super) tables: Tables,
-    pub(super) commands: Outbox<Command>,
-    pub(super) events: Inbox<Event>,
-    pub(super) worker_waker: Waker,
-    pub(super) counters: Arc<Counters>,
+    pub(super) crew: Crew,
     pub(super) programs: Programs,
     pub(super) mode: &'static str,
     pub(super) next_hop: NextHop,
@@ -49,7 +43,8 @@ pub(super) struct SiteParts {
 pub(super) struct Site {
     pub(super) parts: SiteParts,
     pub(super) started: Instant,
-    pub(super) ports: Vec<PortReport>,
+    /// By worker.
+    pub(super) ports: Vec<Vec<PortReport>>,
     next_second: Instant,
 }
 
@@ -60,7 +55,8 @@ impl Site {
         if parts.tables.logs_keys() {
             warn!("FLOW KEYS ARE WRITTEN TO A DEBUG KEY LOG: whoever reads it reads the traffic");
         }
-        Site { parts, started: now, ports: Vec::new(), next_second: now }
+        let ports = vec![Vec::new(); parts.crew.len()];
+        Site { parts, started: now, ports, next_second: now }
     }
 
     /// When [`Site::turn`] has something to do at the latest.
@@ -80,36 +76,35 @@ impl Site {
         let mut events = Vec::new();
         self.parts.link.tick(now, &mut events);
         self.link_events(events, now)?;
-        loop {
-            match self.parts.events.try_recv() {
-                Ok(event) => self.worker_event(event, now)?,
-                Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Disconnected) => return Err(RunError::Worker("the log says why".into())),
-            }
+        while let Some((worker, event)) = self.parts.crew.next_event()? {
+            self.worker_event(worker, event, now)?;
         }
         if now >= self.next_second {
             self.next_second = now + SECOND;
             self.each_second();
         }
         self.keys(now)?;
-        let SiteParts { link, agreement, witness, .. } = &mut self.parts;
+        let SiteParts { link, agreement, witness, crew, .. } = &mut self.parts;
+        agreement
+            .set_flows_in_use(crew.counters().map(|(_, counters)| counters.gauge(Gauge::TxFlows) as u32));
         let actions = agreement.tick(now, &mut |offer| link.export(offer));
         witness.watch(agreement.sender(), now);
         self.carry_out(actions, now)
     }
 
-    /// Tells the worker to end.
-    pub(super) fn stop_worker(&mut self) {
+    /// Has the workers end, and then lets go of the ports. After a fault the plain port may stay shut.
+    pub(super) fn end(mut self, result: Result<(), RunError>) -> Result<(), RunError> {
         self.parts.link.say(&Message::Bye { reason: "the peer is stopped".into() });
-        self.command(Command::Stop);
-    }
-
-    /// Lets go of the ports, after the worker has ended. After a fault the plain port may stay shut.
-    pub(super) fn end(mut self, fault: Option<String>) {
-        self.parts.witness.stop(fault.as_deref().unwrap_or("a signal"));
+        let SiteParts { crew, mut witness, programs, .. } = self.parts;
+        crew.tell_all(|| Command::Stop);
+        let joined = crew.join();
+        let result = result.and(joined);
+        let fault = result.as_ref().err().map(ToString::to_string);
+        witness.stop(fault.as_deref().unwrap_or("a signal"));
         if fault.is_none() {
-            self.parts.programs.release();
+            programs.release();
         }
+        result
     }
 
     fn keys(&mut self, now: Instant) -> Result<(), RunError> {
@@ -135,7 +130,7 @@ impl Site {
             info!("next hop {address} is at {}", found.map(|mac| mac.to_string()).unwrap_or_default());
         }
         self.parts.next_hop.set(found);
-        self.command(Command::Report);
+        self.parts.crew.tell_all(|| Command::Report);
     }
 
     fn link_events(&mut self, events: Vec<LinkEvent>, now: Instant) -> Result<(), RunError> {
@@ -168,24 +163,30 @@ impl Site {
         RunError::Terms(reason)
     }
 
-    fn worker_event(&mut self, event: Event, now: Instant) -> Result<(), RunError> {
-        let SiteParts { agreement, tables, witness, programs, .. } = &mut self.parts;
+    fn worker_event(&mut self, worker: u8, event: Event, now: Instant) -> Result<(), RunError> {
+        let SiteParts { agreement, tables, witness, programs, crew, .. } = &mut self.parts;
         let actions = match event {
             Event::TxSwitched(epoch) => {
                 programs.prove();
-                agreement.tx_switched(now, epoch)
+                if crew.all_switched(epoch) { agreement.tx_switched(now, epoch) } else { Vec::new() }
             }
-            Event::RxInstalled(epoch) => agreement.rx_installed(epoch),
+            Event::RxInstalled(epoch) if crew.all_installed(epoch) => agreement.rx_installed(epoch),
+            Event::RxInstalled(_) => Vec::new(),
             Event::Probed(epoch) => agreement.probed(epoch),
             Event::TxRetired(epoch) => {
-                witness.retired(Direction::Tx, epoch.epoch());
+                if crew.all_gave_back_tx(epoch.epoch()) {
+                    witness.retired(Direction::Tx, epoch.epoch());
+                }
                 tables.wipe_tx(*epoch);
                 Vec::new()
             }
             Event::RxRetired(epoch) => {
-                witness.retired(Direction::Rx, epoch.epoch());
-                agreement.rx_retired(epoch.epoch());
+                let number = epoch.epoch();
                 tables.wipe_rx(*epoch);
+                if crew.all_gave_back_rx(number) {
+                    witness.retired(Direction::Rx, number);
+                    agreement.rx_retired(number);
+                }
                 Vec::new()
             }
             Event::RotationWish => {
@@ -194,7 +195,7 @@ impl Site {
                 Vec::new()
             }
             Event::Report(ports) => {
-                self.ports = ports;
+                self.ports[usize::from(worker)] = ports;
                 Vec::new()
             }
             Event::Failed(reason) => return Err(RunError::Worker(reason)),
@@ -219,31 +220,29 @@ impl Site {
                     feed.fetch(now, items, agreement.keyring());
                 }
                 Action::InstallTx { epoch, key, flows, lifetime } => {
-                    let made = self.parts.tables.tx_epoch(epoch, key, flows, lifetime, now);
+                    let made = self.parts.tables.tx_epochs(epoch, key, flows, now + lifetime);
                     let made = made.map_err(|error| RunError::Worker(error.to_string()))?;
-                    self.command(Command::InstallTx(made));
+                    self.parts.crew.tell_each(made.into_iter().map(Box::new).map(Command::InstallTx));
                 }
-                Action::Probe(epoch) => self.command(Command::Probe(epoch)),
-                Action::SwitchTx(epoch) => self.command(Command::SwitchTx(epoch)),
+                Action::Probe(epoch) => self.parts.crew.tell_all(|| Command::Probe(epoch)),
+                Action::SwitchTx(epoch) => {
+                    self.parts.crew.begin_switch(epoch);
+                    self.parts.crew.tell_all(|| Command::SwitchTx(epoch));
+                }
                 Action::WithdrawTx => {
                     warn!("the peer has lost our keys: traffic waits for a new epoch");
                     self.parts.witness.withdrawn();
-                    self.command(Command::WithdrawTx);
+                    self.parts.crew.tell_all(|| Command::WithdrawTx);
                 }
-                Action::InstallRx { epoch, lane, key } => {
-                    let made = self.parts.tables.rx_epoch(epoch, lane, key);
+                Action::InstallRx { epoch, lanes, key } => {
+                    let made = self.parts.tables.rx_epochs(epoch, &lanes, key);
                     let made = made.map_err(|error| RunError::Worker(error.to_string()))?;
-                    self.command(Command::InstallRx(made));
+                    self.parts.crew.begin_rx(epoch);
+                    self.parts.crew.tell_each(made.into_iter().map(Box::new).map(Command::InstallRx));
                 }
-                Action::RetireRx(epoch) => self.command(Command::RetireRx(epoch)),
+                Action::RetireRx(epoch) => self.parts.crew.tell_all(|| Command::RetireRx(epoch)),
             }
         }
         Ok(())
-    }
-
-    fn command(&self, command: Command) {
-        // A worker that is gone has said so by an event, which is handled in this turn or the next.
-        let _ = self.parts.commands.send(command);
-        let _ = self.parts.worker_waker.wake();
     }
 }

@@ -1,8 +1,9 @@
 //! The memory of epochs: made once, wiped after use, used again, so that rotation neither grows nor fragments memory.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::flows::{FlowLimits, RxEpoch, RxTable, TxEpoch, TxTable, TxTerms};
+use crate::flows::{FlowLimits, RxEpoch, RxTable, RxTerms, TxEpoch, TxTable, TxTerms};
 use crate::keylog::KeyLog;
 use crate::keys::{EpochKey, KeyError};
 use crate::spi::Epoch;
@@ -10,6 +11,7 @@ use crate::spi::Epoch;
 /// Free tables, and what new ones are made by.
 #[derive(Debug)]
 pub(super) struct Tables {
+    workers: u32,
     capacity: u32,
     limits: FlowLimits,
     log: KeyLog,
@@ -18,10 +20,11 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    /// Tables for `capacity` flows. All that the rotation needs at once is made now, so that memory stays as it is: to send, the
-    /// epoch in use, the next and the last; to receive, these and all that are kept for the grace time, with room for a worker
-    /// or a control thread that is late.
+    /// Tables for `capacity` flows of the site. All that the rotation needs at once is made now, so that memory stays as it is:
+    /// to send, the epoch in use, the next and the last; to receive, these and all that are kept for the grace time, with room
+    /// for a worker or a control thread that is late.
     pub(super) fn new(
+        workers: usize,
         capacity: u32,
         (rotate, grace): (Duration, Duration),
         limits: FlowLimits,
@@ -29,13 +32,11 @@ impl Tables {
     ) -> Tables {
         let leaving = grace.as_millis().div_ceil(rotate.as_millis().max(1)) as usize;
         let to_receive = (3 + leaving + leaving / 2).min(Epoch::COUNT - 1);
-        Tables {
-            capacity,
-            limits,
-            log,
-            tx: (0..3 + leaving / 8).map(|_| TxTable::new(capacity)).collect(),
-            rx: (0..to_receive).map(|_| RxTable::new(capacity)).collect(),
-        }
+        let mut tables =
+            Tables { workers: workers as u32, capacity, limits, log, tx: Vec::new(), rx: Vec::new() };
+        tables.tx = (0..workers * (3 + leaving / 8)).map(|_| tables.new_tx()).collect();
+        tables.rx = (0..workers * to_receive).map(|_| tables.new_rx()).collect();
+        tables
     }
 
     /// Whether flow keys are logged.
@@ -45,48 +46,63 @@ impl Tables {
 
     /// Bytes that the tables of a new site take.
     pub(super) fn initial_size(&self) -> usize {
-        self.tx.len() * TxTable::size(self.capacity) + self.rx.len() * RxTable::size(self.capacity)
+        self.tx.len() * TxTable::size(self.share()) + self.rx.len() * RxTable::size(self.capacity)
     }
 
-    /// A sending epoch in free memory.
-    pub(super) fn tx_epoch(
+    /// A sending epoch for each worker, in free memory. `flows`: those that the receiver has room for in all.
+    pub(super) fn tx_epochs(
         &mut self,
         epoch: Epoch,
         key: EpochKey,
         flows: u32,
-        lifetime: Duration,
-        now: Instant,
-    ) -> Result<Box<TxEpoch>, KeyError> {
-        let table = self.tx.pop().unwrap_or_else(|| TxTable::new(self.capacity));
-        let limits = self.limits;
-        let terms = TxTerms {
-            lane: super::site::LANE,
-            flows,
-            expires: now + lifetime,
-            limits,
-            log: self.log.clone(),
+        expires: Instant,
+    ) -> Result<Vec<TxEpoch>, KeyError> {
+        let key = Arc::new(key);
+        let (workers, flows) = (self.workers, flows / self.workers);
+        let make = |lane| {
+            let table = self.tx.pop().unwrap_or_else(|| self.new_tx());
+            let terms = TxTerms { lane, flows, expires, limits: self.limits, log: self.log.clone() };
+            TxEpoch::new(table, epoch, key.clone(), terms)
         };
-        TxEpoch::new(table, epoch, key, terms).map(Box::new)
+        (0..workers as u8).map(make).collect()
     }
 
-    /// A receiving epoch in free memory.
-    pub(super) fn rx_epoch(
+    /// A receiving epoch for each worker, in free memory. `lanes`: flows that the sender has in use in each of its lanes.
+    pub(super) fn rx_epochs(
         &mut self,
         epoch: Epoch,
-        lane: u8,
+        lanes: &[u32],
         key: EpochKey,
-    ) -> Result<Box<RxEpoch>, KeyError> {
-        let table = self.rx.pop().unwrap_or_else(|| RxTable::new(self.capacity));
-        RxEpoch::new(table, epoch, lane, key, self.log.clone()).map(Box::new)
+    ) -> Result<Vec<RxEpoch>, KeyError> {
+        let workers = self.workers;
+        let terms = RxTerms { epoch, lanes: lanes.len() as u8, key: Arc::new(key), log: self.log.clone() };
+        let make = |_| {
+            let table = self.rx.pop().unwrap_or_else(|| self.new_rx());
+            RxEpoch::new(table, terms.clone())
+        };
+        (0..workers).map(make).collect()
     }
 
     /// Wipes a sending epoch.
     pub(super) fn wipe_tx(&mut self, epoch: TxEpoch) {
-        self.tx.push(epoch.retire(self.capacity));
+        self.tx.push(epoch.retire(self.share()));
     }
 
     /// Wipes a receiving epoch.
     pub(super) fn wipe_rx(&mut self, epoch: RxEpoch) {
         self.rx.push(epoch.retire());
+    }
+
+    /// Flows that each worker sends at the most.
+    fn share(&self) -> u32 {
+        self.capacity / self.workers
+    }
+
+    fn new_tx(&self) -> TxTable {
+        TxTable::new(self.share())
+    }
+
+    fn new_rx(&self) -> RxTable {
+        RxTable::new(self.capacity)
     }
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::site::Site;
-use crate::counters::{Gauge, Tally};
+use crate::counters::{Counters, Gauge, Tally};
 use crate::drops::DropReason;
 use crate::spi::Epoch;
-use crate::status::{KeyStatus, Rows, RxStatus, Status, TxStatus, WorkerCounters};
+use crate::status::{KeyStatus, Rows, RxStatus, Status, TxStatus, WorkerCounters, WorkerStatus};
 
 impl Site {
     /// All that there is to tell.
@@ -33,6 +33,7 @@ impl Site {
             rx,
             keys: self.key_status(),
             counters: self.worker_counters(),
+            workers: self.workers().collect(),
             xdp: self.program_counters(),
             queues: self.queue_counters(),
         }
@@ -51,14 +52,13 @@ impl Site {
             switches: sender.switches(),
             failures,
             last_failure: last_failure.map(str::to_string),
-            flows: self.parts.counters.gauge(Gauge::TxFlows),
+            flows: self.gauge(Gauge::TxFlows),
         }
     }
 
     fn rx_status(&self) -> RxStatus {
         let epochs = self.parts.agreement.receiver().holds().into_iter().map(Epoch::into).collect();
-        // Slot 0 is the probe's, not a flow.
-        RxStatus { epochs, flows: self.parts.counters.gauge(Gauge::RxFlows).saturating_sub(1) }
+        RxStatus { epochs, flows: self.gauge(Gauge::RxFlows) }
     }
 
     fn key_status(&self) -> KeyStatus {
@@ -68,12 +68,28 @@ impl Site {
         KeyStatus { ready: counts.ready, fetched: counts.fetched, receive: counts.receive, supply, trouble }
     }
 
+    fn gauge(&self, gauge: Gauge) -> u64 {
+        self.parts.crew.counters().map(|(_, counters)| counters.gauge(gauge)).sum()
+    }
+
+    /// What all workers counted in all.
     fn worker_counters(&self) -> WorkerCounters {
-        let counters = &self.parts.counters;
-        let tallies = Tally::ALL.iter().map(|&tally| (tally.name().to_string(), counters.tally(tally)));
-        let drops =
-            DropReason::ALL.iter().map(|&reason| (reason.name().to_string(), counters.dropped(reason)));
-        WorkerCounters { tallies: tallies.collect(), drops: drops.filter(|(_, count)| *count > 0).collect() }
+        let mut total = WorkerCounters::default();
+        for worker in self.workers() {
+            let WorkerCounters { tallies, drops } = worker.counters;
+            tallies.into_iter().for_each(|(name, count)| *total.tallies.entry(name).or_default() += count);
+            drops.into_iter().for_each(|(name, count)| *total.drops.entry(name).or_default() += count);
+        }
+        total
+    }
+
+    fn workers(&self) -> impl Iterator<Item = WorkerStatus> {
+        self.parts.crew.counters().map(|(core, counters)| WorkerStatus {
+            core,
+            tx_flows: counters.gauge(Gauge::TxFlows),
+            rx_flows: counters.gauge(Gauge::RxFlows),
+            counters: counted(counters),
+        })
     }
 
     fn program_counters(&self) -> BTreeMap<String, Rows> {
@@ -83,7 +99,7 @@ impl Site {
     }
 
     fn queue_counters(&self) -> BTreeMap<String, Rows> {
-        let named = self.ports.iter().map(|report| {
+        let named = self.ports.iter().flatten().map(|report| {
             let kernel = report.kernel.rows().map(|(name, count)| (format!("kernel_{name}"), count));
             let port = report.port.rows().map(|(name, count)| (name.to_string(), count));
             (format!("{}/{}", report.interface, report.queue), port.chain(kernel).collect())
@@ -94,4 +110,10 @@ impl Site {
 
 fn rows(rows: impl Iterator<Item = (&'static str, u64)>) -> Rows {
     rows.map(|(name, count)| (name.to_string(), count)).collect()
+}
+
+fn counted(counters: &Counters) -> WorkerCounters {
+    let tallies = Tally::ALL.iter().map(|&tally| (tally.name().to_string(), counters.tally(tally)));
+    let drops = DropReason::ALL.iter().map(|&reason| (reason.name().to_string(), counters.dropped(reason)));
+    WorkerCounters { tallies: tallies.collect(), drops: drops.filter(|(_, count)| *count > 0).collect() }
 }

@@ -35,10 +35,10 @@ pub struct Agreement {
 }
 
 impl Agreement {
-    /// A site without keys, with room for `flows` flows per epoch, that holds `pool` keys ahead and sends in `lane`.
-    pub fn new(terms: Terms, flows: u32, pool: usize, lane: u8) -> Agreement {
+    /// A site without keys, with room for `flows` flows per epoch, that holds `pool` keys ahead and sends in `lanes` lanes.
+    pub fn new(terms: Terms, flows: u32, pool: usize, lanes: usize) -> Agreement {
         Agreement {
-            sender: Sender::new(terms.clone(), lane),
+            sender: Sender::new(terms.clone(), lanes),
             receiver: Receiver::new(terms.clone()),
             keyring: Keyring::new(pool),
             terms,
@@ -134,6 +134,11 @@ impl Agreement {
         self.receiver.probed(epoch)
     }
 
+    /// Flows in use in each of our lanes.
+    pub fn set_flows_in_use(&mut self, lanes: impl Iterator<Item = u32>) {
+        self.sender.set_flows_in_use(lanes);
+    }
+
     /// A soft limit asks for the next epoch.
     pub fn rotation_wish(&mut self) {
         self.sender.rotation_wish();
@@ -169,9 +174,9 @@ impl Agreement {
                 self.keyring.key_state(&held, &missing);
                 Vec::new()
             }
-            Message::Offer { epoch, key, lane, nonce: _ } => {
+            Message::Offer { epoch, key, lanes, nonce: _ } => {
                 let pool = &mut self.keyring.receive;
-                self.receiver.offered(now, (epoch, lane, key), bytes, pool, exporter)
+                self.receiver.offered(now, (epoch, lanes, key), bytes, pool, exporter)
             }
             Message::Ready { epoch } => self.sender.ready(now, epoch),
             Message::Refuse { epoch, reason } => {

@@ -64,8 +64,8 @@ pub enum Action {
     InstallRx {
         /// Its number.
         epoch: Epoch,
-        /// The lane that the sender uses.
-        lane: u8,
+        /// Flows in use in each of the sender's lanes, of which there are 1 to 32.
+        lanes: Vec<u32>,
         /// Its key.
         key: EpochKey,
     },

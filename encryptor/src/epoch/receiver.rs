@@ -7,7 +7,7 @@ use qhaul_keyfeed::ReceivePool;
 use super::{Action, Direction, Exporter, STEP_TIMEOUT, Terms, derive};
 use crate::keys::{EpochKey, SessionId};
 use crate::link::{Hello, Message, OfferedKey};
-use crate::spi::Epoch;
+use crate::spi::{Epoch, MAX_LANES};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
@@ -59,13 +59,16 @@ impl Receiver {
     pub fn offered(
         &mut self,
         now: Instant,
-        (epoch, lane, key): (Epoch, u8, Option<OfferedKey>),
+        (epoch, lanes, key): (Epoch, Vec<u32>, Option<OfferedKey>),
         bytes: &[u8],
         pool: &mut ReceivePool,
         exporter: &mut Exporter<'_>,
     ) -> Vec<Action> {
         if self.held[epoch.index()].is_some() {
             return refuse(epoch, "keys of an epoch of this number are still held");
+        }
+        if !(1..=MAX_LANES).contains(&lanes.len()) {
+            return refuse(epoch, "a sender has 1 to 32 lanes");
         }
         // An offer replaces all that the sender does not use: it offers only when no other agreement is under way, so what
         // was not proved, or was proved too late for it, was given up.
@@ -74,7 +77,7 @@ impl Receiver {
         match self.derive(epoch, key.as_ref(), bytes, pool, exporter) {
             Ok(key) => {
                 self.held[epoch.index()] = Some(Held { stage: Stage::Pending, since: now });
-                actions.push(Action::InstallRx { epoch, lane, key });
+                actions.push(Action::InstallRx { epoch, lanes, key });
             }
             Err(reason) => actions.extend(refuse(epoch, &reason)),
         }

@@ -74,7 +74,7 @@ impl fmt::Display for SenderState {
 #[derive(Debug)]
 pub struct Sender {
     terms: Terms,
-    lane: u8,
+    lanes: Vec<u32>,
     peer: Option<PeerTerms>,
     last_session: Option<SessionId>,
     active: Option<(Epoch, Instant)>,
@@ -96,12 +96,12 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// A sender without epochs, for the worker of `lane`.
-    pub fn new(terms: Terms, lane: u8) -> Sender {
+    /// A sender without epochs, for as many workers as there are `lanes`.
+    pub fn new(terms: Terms, lanes: usize) -> Sender {
         Sender {
             hard_limit: terms.hard_limit,
             terms,
-            lane,
+            lanes: vec![0; lanes],
             peer: None,
             last_session: None,
             active: None,
@@ -139,6 +139,11 @@ impl Sender {
     pub fn disconnected(&mut self) {
         self.peer = None;
         self.give_up_attempt();
+    }
+
+    /// Flows in use in each lane, to be told in the next offer.
+    pub fn set_flows_in_use(&mut self, lanes: impl Iterator<Item = u32>) {
+        self.lanes.iter_mut().zip(lanes).for_each(|(lane, flows)| *lane = flows);
     }
 
     /// A soft limit asks for the next epoch.
@@ -339,7 +344,7 @@ impl Sender {
         }
         let nonce = SessionId(nonce).to_string();
         let key = taken.as_ref().map(|(offered, _)| offered.clone());
-        let offer = Message::Offer { epoch, key, nonce, lane: self.lane };
+        let offer = Message::Offer { epoch, key, nonce, lanes: self.lanes.clone() };
         let record = encode(&offer);
         let direction = Direction {
             sender: (&self.terms.sae, self.terms.session),

@@ -1,5 +1,6 @@
 //! The sending side: flows get slots in the order in which they appear, each with its own key and sequence.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use hashbrown::HashMap;
@@ -68,7 +69,7 @@ impl TxTable {
 pub struct TxTerms {
     /// The lane that this worker sends in.
     pub lane: u8,
-    /// Flows at the most; the smaller of both sites' tables.
+    /// Flows in this lane at the most; the smaller of both sites' shares.
     pub flows: u32,
     /// When the epoch's hard age limit strikes.
     pub expires: Instant,
@@ -82,7 +83,7 @@ pub struct TxTerms {
 #[derive(Debug)]
 pub struct TxEpoch {
     epoch: Epoch,
-    key: EpochKey,
+    key: Arc<EpochKey>,
     table: TxTable,
     terms: TxTerms,
     wants_rotation: bool,
@@ -90,7 +91,12 @@ pub struct TxEpoch {
 
 impl TxEpoch {
     /// An epoch with no flow but the probe's.
-    pub fn new(table: TxTable, epoch: Epoch, key: EpochKey, terms: TxTerms) -> Result<TxEpoch, KeyError> {
+    pub fn new(
+        table: TxTable,
+        epoch: Epoch,
+        key: Arc<EpochKey>,
+        terms: TxTerms,
+    ) -> Result<TxEpoch, KeyError> {
         let mut tx = TxEpoch { epoch, key, table, terms, wants_rotation: false };
         tx.table.capacity = tx.table.capacity.min(tx.terms.flows as usize);
         tx.push_flow()?;
@@ -202,7 +208,7 @@ mod tests {
     fn epoch(capacity: u32, limits: FlowLimits) -> TxEpoch {
         let expires = Instant::now() + Duration::from_secs(60);
         let terms = TxTerms { lane: 3, flows: capacity, expires, limits, log: KeyLog::off() };
-        let key = EpochKey::new(&[5; 32]).unwrap();
+        let key = Arc::new(EpochKey::new(&[5; 32]).unwrap());
         TxEpoch::new(TxTable::new(capacity), Epoch::FIRST, key, terms).unwrap()
     }
 
@@ -260,7 +266,7 @@ mod tests {
             limits: FlowLimits::default(),
             log: KeyLog::off(),
         };
-        let key = EpochKey::new(&[6; 32]).unwrap();
+        let key = Arc::new(EpochKey::new(&[6; 32]).unwrap());
         let mut again = TxEpoch::new(table, Epoch::FIRST.next(), key, terms).unwrap();
         assert!(again.expired(Instant::now()));
         assert_eq!(again.admit(&flow(9), 1), Admission::Granted { index: 1, sequence: 1 });

@@ -37,8 +37,8 @@ pub enum Message {
         key: Option<OfferedKey>,
         /// 16 random bytes in hexadecimal, so that no two offers of one connection are alike.
         nonce: String,
-        /// The sender's lane.
-        lane: u8,
+        /// Flows in use in each of the sender's lanes: their keys in the new epoch are worth deriving ahead.
+        lanes: Vec<u32>,
     },
     /// The receiver derived the epoch's keys and can open its packets.
     Ready {

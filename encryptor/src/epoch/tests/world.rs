@@ -428,7 +428,7 @@ fn site(end: usize, start: u64) -> Site {
         hard_limit: Duration::from_secs(60),
     };
     Site {
-        agreement: Agreement::new(terms, 16, 8, 0),
+        agreement: Agreement::new(terms, 16, 8, 1),
         worker: Worker::default(),
         connection: None,
         notices: None,

@@ -1,0 +1,194 @@
+//! The workers as the control thread sees them: told as one, heard as one.
+//!
+//! Whatever is agreed with the peer holds for all workers: an epoch is installed, switched to or gone once each of them
+//! has said so.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use crossbeam::channel::{Receiver, Sender, TryRecvError, unbounded};
+use mio::Waker;
+use tracing::warn;
+
+use super::{RunError, io_error};
+use crate::config::Polling;
+use crate::counters::Counters;
+use crate::spi::Epoch;
+use crate::worker::{Command, Event, Queues, Transforms, Wiring, Worker};
+
+/// One worker.
+#[derive(Debug)]
+struct Hand {
+    core: usize,
+    commands: Sender<Command>,
+    waker: Waker,
+    counters: Arc<Counters>,
+    thread: JoinHandle<()>,
+}
+
+/// All workers.
+#[derive(Debug)]
+pub(super) struct Crew {
+    hands: Vec<Hand>,
+    events: Receiver<(u8, Event)>,
+    to_control: Sender<(u8, Event)>,
+    control: Arc<Waker>,
+    installed: Roll,
+    switched: Roll,
+    tx_retired: Roll,
+    rx_retired: Roll,
+}
+
+impl Crew {
+    /// Nobody yet. `control` wakes the control thread for events.
+    pub(super) fn new(control: Arc<Waker>) -> Crew {
+        let (to_control, events) = unbounded();
+        let [installed, switched, tx_retired, rx_retired] = Default::default();
+        Crew { hands: Vec::new(), events, to_control, control, installed, switched, tx_retired, rx_retired }
+    }
+
+    /// Starts the next worker, pinned to `core`.
+    pub(super) fn add(
+        &mut self,
+        core: usize,
+        queues: Queues,
+        transforms: Transforms,
+        polling: Polling,
+    ) -> Result<(), RunError> {
+        let (commands, to_worker) = unbounded();
+        let counters = Arc::new(Counters::new());
+        let wiring = Wiring {
+            number: self.hands.len() as u8,
+            commands: to_worker,
+            events: self.to_control.clone(),
+            control: self.control.clone(),
+            counters: counters.clone(),
+        };
+        let (worker, waker) =
+            Worker::new(queues, transforms, wiring, polling).map_err(io_error("the worker's poll"))?;
+        let thread = spawn(worker, core)?;
+        self.hands.push(Hand { core, commands, waker, counters, thread });
+        Ok(())
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.hands.len()
+    }
+
+    /// Each worker's core and what it counts, in the order of their numbers.
+    pub(super) fn counters(&self) -> impl Iterator<Item = (usize, &Counters)> {
+        self.hands.iter().map(|hand| (hand.core, &*hand.counters))
+    }
+
+    /// Tells all workers.
+    pub(super) fn tell_all(&self, command: impl Fn() -> Command) {
+        self.tell_each(self.hands.iter().map(|_| command()));
+    }
+
+    /// Tells each worker its own.
+    pub(super) fn tell_each(&self, commands: impl IntoIterator<Item = Command>) {
+        for (hand, command) in self.hands.iter().zip(commands) {
+            // A worker that is gone has said so by an event, which is handled in this turn or the next.
+            let _ = hand.commands.send(command);
+            let _ = hand.waker.wake();
+        }
+    }
+
+    /// What a worker has to say, and its number.
+    pub(super) fn next_event(&self) -> Result<Option<(u8, Event)>, RunError> {
+        match self.events.try_recv() {
+            Ok(event) => Ok(Some(event)),
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Disconnected) => Err(RunError::Worker("the log says why".into())),
+        }
+    }
+
+    /// Whether all workers can open the epoch's packets, now that one more can.
+    pub(super) fn all_installed(&mut self, epoch: Epoch) -> bool {
+        self.installed.said(epoch, self.hands.len())
+    }
+
+    /// Whether all workers send in the epoch, now that one more does.
+    pub(super) fn all_switched(&mut self, epoch: Epoch) -> bool {
+        self.switched.said(epoch, self.hands.len())
+    }
+
+    /// Whether all workers have given back the sending epoch, now that one more has.
+    pub(super) fn all_gave_back_tx(&mut self, epoch: Epoch) -> bool {
+        self.tx_retired.said(epoch, self.hands.len())
+    }
+
+    /// Whether all workers have given back the receiving epoch, now that one more has.
+    pub(super) fn all_gave_back_rx(&mut self, epoch: Epoch) -> bool {
+        self.rx_retired.said(epoch, self.hands.len())
+    }
+
+    /// A new epoch of this number is installed for receiving.
+    pub(super) fn begin_rx(&mut self, epoch: Epoch) {
+        self.installed.begin(epoch);
+    }
+
+    /// The workers are told to send in this epoch.
+    pub(super) fn begin_switch(&mut self, epoch: Epoch) {
+        self.switched.begin(epoch);
+    }
+
+    /// Waits for all to end. The first that panicked, by its core.
+    pub(super) fn join(self) -> Result<(), RunError> {
+        let ends: Vec<(usize, bool)> =
+            self.hands.into_iter().map(|hand| (hand.core, hand.thread.join().is_ok())).collect();
+        match ends.into_iter().find(|(_, fine)| !fine) {
+            Some((core, _)) => {
+                Err(RunError::Worker(format!("the one on core {core} panicked; the log says where")))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// How many workers have said a thing of each epoch.
+#[derive(Debug, Default)]
+struct Roll([usize; Epoch::COUNT]);
+
+impl Roll {
+    fn begin(&mut self, epoch: Epoch) {
+        self.0[epoch.index()] = 0;
+    }
+
+    /// One more says it. True, and all begins anew, when it was the last.
+    fn said(&mut self, epoch: Epoch, workers: usize) -> bool {
+        let count = &mut self.0[epoch.index()];
+        *count += 1;
+        let all = *count >= workers;
+        if all {
+            *count = 0;
+        }
+        all
+    }
+}
+
+fn spawn(worker: Worker, core: usize) -> Result<JoinHandle<()>, RunError> {
+    let pinned = move || {
+        if !core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
+            warn!("a worker cannot be pinned to core {core}");
+        }
+        worker.run();
+    };
+    thread::Builder::new().name(format!("worker-{core}")).spawn(pinned).map_err(io_error("starting a worker"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_one_counts_and_each_epoch_counts_apart() {
+        let (mut roll, next) = (Roll::default(), Epoch::FIRST.next());
+        assert_eq!([roll.said(Epoch::FIRST, 2), roll.said(next, 2)], [false, false]);
+        assert_eq!([roll.said(Epoch::FIRST, 2), roll.said(next, 2)], [true, true]);
+        assert!(!roll.said(Epoch::FIRST, 2), "it has begun anew");
+        roll.begin(Epoch::FIRST);
+        assert_eq!([1, 2, 3].map(|_| roll.said(Epoch::FIRST, 3)), [false, false, true]);
+    }
+}
