@@ -11,6 +11,8 @@ use crate::link::ChannelIdentity;
 use crate::plan::Plan;
 use crate::xsk::{Interface, knows_chains};
 
+mod cores;
+
 /// Whether a finding forbids running.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Grade {
@@ -49,8 +51,9 @@ pub fn host(config: &Config) -> (Vec<Finding>, Option<Ports>) {
         mtu(config, ports, &mut findings);
         address(config, &mut findings);
         leaks(config, &mut findings);
+        queues(config, ports, &mut findings);
     }
-    cores(config, &mut findings);
+    cores::look(config, &mut findings);
     if config.combine.needs_qkd() {
         findings.add(Grade::Fine, Plan::new(&config.plan_input()).verdict());
     }
@@ -173,13 +176,17 @@ fn leaks(config: &Config, findings: &mut Findings) {
     }
 }
 
-fn cores(config: &Config, findings: &mut Findings) {
-    let cores = core_affinity::get_core_ids().unwrap_or_default();
-    let ids: Vec<String> = cores.iter().map(|core| core.id.to_string()).collect();
-    for wanted in &config.cores {
-        let there = cores.iter().any(|core| core.id == *wanted);
-        let otherwise = format!("worker core {wanted}: not among this process's cores {}", ids.join(", "));
-        findings.expect(there, Grade::Fault, format!("worker core {wanted} is there"), otherwise);
+/// Each worker needs a queue of its own at both ports: an AF_XDP socket sends only on the queue that it is bound to.
+fn queues(config: &Config, ports: &Ports, findings: &mut Findings) {
+    for (name, queues) in [(&config.plain, ports.plain.queues), (&config.cipher, ports.cipher.queues)] {
+        if (queues as usize) < config.cores.len() {
+            let workers = config.cores.len();
+            let line = format!(
+                "worker.cores names {workers} cores, but {name} has {queues} queue(s): \
+                 `ethtool -L {name} combined {workers}`, or name fewer cores"
+            );
+            findings.add(Grade::Fault, line);
+        }
     }
 }
 

@@ -36,6 +36,10 @@ tallies! {
     Dummies = "dummies_in";
     /// Probes sent.
     Probes = "probes_out";
+    /// Packets that arrived here and were handed to another worker, the owner of their flow.
+    HandedOver = "handed_over";
+    /// Packets that other workers handed to this one. In all as many as were handed over.
+    TakenOver = "taken_over";
     /// Bytes of plain frames encrypted.
     BytesOut = "bytes_out";
     /// Bytes of plain frames decrypted.

@@ -51,6 +51,10 @@ reasons! {
     SourcePort = "source_port", "the UDP source port is not the one of the SPI (nat = true turns this check off)";
     /// RX: an epoch without keys.
     EpochUnknown = "epoch_unknown", "an epoch that no keys are held for";
+    /// RX: the owner of the packet's flow takes no more packets from other workers.
+    HandoverFull = "handover_full", "it arrived on another worker's queue than its flow's owner, whose box was full";
+    /// RX: the worker that owns the flow has no room for one more.
+    RxTableFull = "rx_table_full", "the worker that owns the flow has no room for a new one in this epoch";
     /// RX: the budget for unseen SPIs is spent.
     DerivationBudget = "derivation_budget", "the budget of key derivations for unseen flows is spent";
     /// RX: seen before, or too old to tell.

@@ -18,11 +18,13 @@ pub mod epoch;
 pub mod esn;
 pub mod esp;
 pub mod flows;
+pub mod handover;
 pub mod keylog;
 pub mod keys;
 pub mod lab;
 pub mod link;
 pub mod neighbour;
+pub mod ownership;
 #[cfg(test)]
 mod packet_tests;
 pub mod pki;
@@ -47,6 +49,8 @@ pub enum Verdict {
     Send,
     /// It was a genuine dummy packet of this epoch, and ends here.
     Dummy(spi::Epoch),
+    /// Its flow belongs to the worker of this number, which is to open it.
+    HandOver(u8),
     /// It ends here, for this reason.
     Drop(drops::DropReason),
 }

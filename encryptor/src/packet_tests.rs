@@ -13,6 +13,7 @@ use crate::drops::DropReason;
 use crate::flows::{FlowLimits, RxEpoch, RxTable, RxTerms, TxEpoch, TxTable, TxTerms};
 use crate::keylog::KeyLog;
 use crate::keys::EpochKey;
+use crate::ownership::Owners;
 use crate::protect::{NextHop, Protect};
 use crate::spi::{Epoch, Spi};
 use crate::unprotect::Unprotect;
@@ -69,8 +70,15 @@ impl Rig {
         let terms = TxTerms { lane: 0, flows: 8, expires, limits: FlowLimits::default(), log: KeyLog::off() };
         let tx = TxEpoch::new(TxTable::new(8), epoch, key(epoch), terms).unwrap();
         self.protect.install(Box::new(tx));
-        let terms = RxTerms { epoch, lanes: 1, key: key(epoch), log: KeyLog::off() };
-        let rx = RxEpoch::new(RxTable::new(8), terms).unwrap();
+        let terms = RxTerms {
+            epoch,
+            lanes: [0].into(),
+            key: key(epoch),
+            worker: 0,
+            owners: Owners::sole(),
+            log: KeyLog::off(),
+        };
+        let rx = RxEpoch::new(RxTable::new(8, 8), terms).unwrap();
         self.unprotect.install(Box::new(rx));
     }
 
@@ -103,6 +111,7 @@ impl Rig {
             Verdict::Send => Ok(frame.data().to_vec()),
             Verdict::Drop(reason) => Err(*reason),
             Verdict::Dummy(_) => Ok(Vec::new()),
+            Verdict::HandOver(owner) => panic!("handed to worker {owner}"),
         });
         let outcome = outcome.collect();
         frames.into_iter().for_each(|frame| self.umem.free(frame));

@@ -49,17 +49,30 @@ pub struct Protect {
     cipher_mtu: usize,
     active: Option<Box<TxEpoch>>,
     next: Option<Box<TxEpoch>>,
+    /// The slot of the epoch in use that is to be carried over to the next one next.
+    carry_at: usize,
 }
 
 impl Protect {
     /// A sender without keys. `cipher_mtu` in bytes, as the interface has it.
     pub fn new(template: OuterTemplate, next_hop: NextHop, cipher_mtu: usize) -> Protect {
-        Protect { template, next_hop, cipher_mtu, active: None, next: None }
+        Protect { template, next_hop, cipher_mtu, active: None, next: None, carry_at: 1 }
     }
 
     /// Installs an epoch to be probed; gives back one that was installed before and never used.
     pub fn install(&mut self, epoch: Box<TxEpoch>) -> Option<Box<TxEpoch>> {
+        self.carry_at = 1;
         self.next.replace(epoch)
+    }
+
+    /// Takes up to `count` flows of the epoch in use over to the installed one, so that their keys are there before the switch.
+    /// Whether more are left.
+    pub fn carry(&mut self, count: usize) -> bool {
+        let (Some(active), Some(next)) = (&self.active, &mut self.next) else { return false };
+        let end = (self.carry_at + count).min(active.flow_count() + 1);
+        (self.carry_at..end).for_each(|slot| next.carry(active, slot));
+        self.carry_at = end;
+        end <= active.flow_count()
     }
 
     /// Puts the installed epoch `epoch` to use; gives back the old one. False: it is not installed.

@@ -13,6 +13,7 @@ use crate::drops::DropReason;
 use crate::esn::IvRule;
 use crate::esp::read_trailer;
 use crate::flows::{Lookup, RxEpoch, RxFlow};
+use crate::ownership::Arrivals;
 use crate::replay::{ReplayWindow, WINDOW};
 use crate::spi::{Epoch, Spi};
 use crate::wire::{ETH_HLEN, EspHeader, NextHeader, OuterError, OuterShape, parse_outer, source_port};
@@ -38,6 +39,19 @@ struct Candidate {
     genuine: bool,
 }
 
+/// Why a packet goes no further here.
+enum Refusal {
+    Drop(DropReason),
+    /// Its flow belongs to another worker.
+    Owner(u8),
+}
+
+impl From<DropReason> for Refusal {
+    fn from(reason: DropReason) -> Refusal {
+        Refusal::Drop(reason)
+    }
+}
+
 /// A flow first seen in this burst.
 struct Fresh {
     spi: Spi,
@@ -61,6 +75,15 @@ impl Fresh {
     }
 }
 
+/// Where the packets of a burst come from.
+#[derive(Clone, Copy)]
+enum Origin<'a> {
+    /// A queue of this worker.
+    Queue,
+    /// For each packet the worker whose queue it arrived on.
+    Workers(&'a [u8]),
+}
+
 type FreshFlows = ArrayVec<Fresh, BURST>;
 
 /// The receiving side of one worker.
@@ -74,19 +97,34 @@ pub struct Unprotect {
     epochs: [Option<Box<RxEpoch>>; Epoch::COUNT],
     budget: Budget,
     derivations: u64,
+    /// With several workers: this one's number, and where packets arrive.
+    arrivals: Option<(u8, Arrivals)>,
 }
 
 impl Unprotect {
     /// A receiver without keys of packets of this `shape`. `nat`: the backhaul rewrites UDP source ports, so they are not checked.
     /// `plain_frame`: bytes of a frame that fits the plain port.
     pub fn new(shape: OuterShape, nat: bool, plain_frame: usize, budget: Budget) -> Unprotect {
-        let iv = IvRule::Sequence;
-        Unprotect { shape, nat, iv, plain_frame, epochs: Default::default(), budget, derivations: 0 }
+        Unprotect {
+            shape,
+            nat,
+            iv: IvRule::Sequence,
+            plain_frame,
+            epochs: Default::default(),
+            budget,
+            derivations: 0,
+            arrivals: None,
+        }
     }
 
     /// The same receiver with another rule for IVs.
     pub fn with_iv(self, iv: IvRule) -> Unprotect {
         Unprotect { iv, ..self }
+    }
+
+    /// Becomes worker `number` of several.
+    pub fn share(&mut self, number: u8, arrivals: Arrivals) {
+        self.arrivals = Some((number, arrivals));
     }
 
     /// Installs an epoch; gives back what was held under its number.
@@ -97,6 +135,11 @@ impl Unprotect {
     /// Gives up an epoch.
     pub fn retire(&mut self, epoch: Epoch) -> Option<Box<RxEpoch>> {
         self.epochs[epoch.index()].take()
+    }
+
+    /// Derives up to `count` keys ahead for an epoch. Whether more are left.
+    pub fn derive_ahead(&mut self, epoch: Epoch, count: usize) -> bool {
+        self.epochs[epoch.index()].as_deref_mut().is_some_and(|epoch| epoch.derive_ahead(count))
     }
 
     /// Flows of the fullest epoch held.
@@ -111,6 +154,27 @@ impl Unprotect {
 
     /// Decrypts `frames` in place, one verdict each.
     pub fn burst(&mut self, frames: &mut [Frame], verdicts: &mut ArrayVec<Verdict, BURST>, now: Instant) {
+        self.work(frames, Origin::Queue, verdicts, now);
+    }
+
+    /// The same for packets that arrived at other workers' queues: `from` tells which.
+    pub fn burst_handed_over(
+        &mut self,
+        frames: &mut [Frame],
+        from: &[u8],
+        verdicts: &mut ArrayVec<Verdict, BURST>,
+        now: Instant,
+    ) {
+        self.work(frames, Origin::Workers(from), verdicts, now);
+    }
+
+    fn work(
+        &mut self,
+        frames: &mut [Frame],
+        origin: Origin<'_>,
+        verdicts: &mut ArrayVec<Verdict, BURST>,
+        now: Instant,
+    ) {
         verdicts.clear();
         self.budget.refill(now);
         let mut fresh = FreshFlows::new();
@@ -121,7 +185,12 @@ impl Unprotect {
                     candidates.push(Candidate { place, header, sequence, flow, genuine: false });
                     Verdict::Send
                 }
-                Err(reason) => Verdict::Drop(reason),
+                Err(Refusal::Drop(reason)) => Verdict::Drop(reason),
+                Err(Refusal::Owner(owner)) => match origin {
+                    Origin::Queue => Verdict::HandOver(owner),
+                    // An epoch is one and the same at all workers, unless it comes or goes at this moment.
+                    Origin::Workers(_) => Verdict::Drop(DropReason::EpochUnknown),
+                },
             };
             verdicts.push(verdict);
         }
@@ -129,7 +198,10 @@ impl Unprotect {
         for candidate in &candidates {
             let place = candidate.place;
             verdicts[place] = match self.conclude(candidate, &mut fresh) {
-                Ok(()) => self.unwrap(&mut frames[place], candidate),
+                Ok(()) => {
+                    self.note_arrival(candidate, origin);
+                    self.unwrap(&mut frames[place], candidate)
+                }
                 Err(reason) => Verdict::Drop(reason),
             };
         }
@@ -140,24 +212,26 @@ impl Unprotect {
         &mut self,
         frame: &[u8],
         fresh: &mut FreshFlows,
-    ) -> Result<(EspHeader, FlowRef, u64), DropReason> {
+    ) -> Result<(EspHeader, FlowRef, u64), Refusal> {
         let header = parse_outer(frame, self.shape).map_err(|error| match error {
             OuterError::Truncated => DropReason::Truncated,
             OuterError::Malformed => DropReason::Malformed,
             OuterError::Spi => DropReason::BadSpi,
         })?;
         if !self.nat && header.source_port.is_some_and(|port| port != source_port(header.spi)) {
-            return Err(DropReason::SourcePort);
+            return Err(DropReason::SourcePort.into());
         }
         let epoch = self.epochs[header.spi.epoch().index()].as_deref().ok_or(DropReason::EpochUnknown)?;
         let flow = match epoch.lookup(header.spi) {
-            Lookup::OutOfRange => return Err(DropReason::BadSpi),
+            Lookup::OutOfRange => return Err(DropReason::BadSpi.into()),
+            Lookup::Owner(owner) => return Err(Refusal::Owner(owner)),
+            Lookup::Full => return Err(DropReason::RxTableFull.into()),
             Lookup::Known(index) => FlowRef::Stored(index),
             Lookup::Unseen => match fresh.iter().position(|one| one.spi == header.spi) {
                 Some(index) => FlowRef::Fresh(index),
                 None => {
                     if !self.budget.take() {
-                        return Err(DropReason::DerivationBudget);
+                        return Err(DropReason::DerivationBudget.into());
                     }
                     self.derivations += 1;
                     let flow = epoch.derive(header.spi).map_err(|_| DropReason::DerivationBudget)?;
@@ -215,9 +289,11 @@ impl Unprotect {
                 Fresh { spi, state: state @ FreshState::Unproven(_) } => {
                     self.budget.refund();
                     let index = epoch.next_index();
-                    if let FreshState::Unproven(flow) = std::mem::replace(state, FreshState::Stored(index)) {
-                        epoch.store(*spi, flow);
-                    }
+                    let FreshState::Unproven(flow) = std::mem::replace(state, FreshState::Stored(index))
+                    else {
+                        return Err(DropReason::RxTableFull);
+                    };
+                    epoch.store(*spi, flow);
                     index
                 }
             },
@@ -226,6 +302,16 @@ impl Unprotect {
             true => Ok(()),
             false => Err(DropReason::Replayed),
         }
+    }
+
+    /// Where the packets of a flow arrive is where the flow belongs in the next epoch.
+    fn note_arrival(&self, candidate: &Candidate, origin: Origin<'_>) {
+        let Some((own, arrivals)) = &self.arrivals else { return };
+        let at = match origin {
+            Origin::Queue => *own,
+            Origin::Workers(from) => from[candidate.place],
+        };
+        arrivals.note(candidate.header.spi, at);
     }
 
     /// Strips everything around the plain frame.

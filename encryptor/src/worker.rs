@@ -15,6 +15,7 @@ use crate::config::Polling;
 use crate::counters::{Counters, Gauge, Tally};
 use crate::drops::DropReason;
 use crate::flows::{RxEpoch, TxEpoch};
+use crate::handover::Handover;
 use crate::protect::Protect;
 use crate::spi::Epoch;
 use crate::unprotect::Unprotect;
@@ -29,6 +30,11 @@ const SLEEP: Duration = Duration::from_secs(1);
 /// The longest sleep while frames wait to be sent.
 const SHORT_SLEEP: Duration = Duration::from_millis(1);
 const WAKE: Token = Token(usize::MAX);
+/// Keys made ahead of a new epoch in one turn of the loop: about ten microseconds while packets flow, more while none do.
+const AHEAD_BUSY: usize = 8;
+const AHEAD_IDLE: usize = 64;
+/// The longest that a new epoch waits for keys that are derived ahead; the rest follows while it is in use.
+const AHEAD_WITHIN: Duration = Duration::from_secs(1);
 
 /// What the control thread tells the worker. Applied between bursts, in order.
 #[derive(Debug)]
@@ -130,6 +136,8 @@ pub struct Wiring {
     pub control: Arc<Waker>,
     /// What is counted.
     pub counters: Arc<Counters>,
+    /// With several workers: how packets get to the owner of their flow.
+    pub handover: Option<Handover>,
 }
 
 /// One worker. It is made on the control thread and runs on its own.
@@ -145,27 +153,37 @@ pub struct Worker {
     verdicts: ArrayVec<Verdict, BURST>,
     /// Epochs, by number, whose probe was told of.
     told: u32,
+    /// The receiving epoch whose keys are derived ahead, and until when its being installed is told at the latest.
+    installing: Option<(Epoch, Option<Instant>)>,
+    /// The sending epoch to switch to once the flows in use are carried over.
+    switching: Option<Epoch>,
     stopped: bool,
 }
 
 impl Worker {
-    /// A worker and what wakes it from its sleep.
+    /// What a worker sleeps on, and what wakes it.
+    pub fn bed() -> io::Result<(Poll, Waker)> {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), WAKE)?;
+        Ok((poll, waker))
+    }
+
+    /// A worker that sleeps on `poll`, one of [`Worker::bed`].
     pub fn new(
         queues: Queues,
         transforms: Transforms,
         wiring: Wiring,
         polling: Polling,
-    ) -> io::Result<(Worker, Waker)> {
-        let poll = Poll::new()?;
+        poll: Poll,
+    ) -> io::Result<Worker> {
         for (number, port) in queues.plain.iter().chain(&queues.cipher).enumerate() {
             let fd = port.as_fd().as_raw_fd();
             // Readable only: a transmit ring is nearly always ready, and the loop would spin.
             poll.registry().register(&mut SourceFd(&fd), Token(number), Interest::READABLE)?;
         }
-        let waker = Waker::new(poll.registry(), WAKE)?;
         let (batch, outbox) = (Vec::with_capacity(BURST), Vec::with_capacity(BURST));
         let verdicts = ArrayVec::new();
-        let worker = Worker {
+        Ok(Worker {
             queues,
             transforms,
             wiring,
@@ -175,9 +193,10 @@ impl Worker {
             outbox,
             verdicts,
             told: 0,
+            installing: None,
+            switching: None,
             stopped: false,
-        };
-        Ok((worker, waker))
+        })
     }
 
     /// Works until told to stop, then closes the ports.
@@ -206,8 +225,12 @@ impl Worker {
         for queue in 0..self.queues.cipher.len() {
             busy |= self.unprotect_burst(queue, now)?;
         }
+        busy |= self.take_over(now)?;
         self.recycle();
-        busy |= self.apply_commands()?;
+        busy |= self.apply_commands(now)?;
+        let ahead = if busy { AHEAD_BUSY } else { AHEAD_IDLE };
+        busy |= self.derive_ahead(now, ahead);
+        busy |= self.carry(ahead);
         Ok(busy)
     }
 
@@ -224,8 +247,7 @@ impl Worker {
         if self.transforms.protect.take_rotation_wish() {
             self.tell(Event::RotationWish);
         }
-        let flows = self.transforms.protect.active_mut().map_or(0, |epoch| epoch.flow_count());
-        self.wiring.counters.set(Gauge::TxFlows, flows as u64);
+        self.note_tx_flows();
         let out = queue % self.queues.cipher.len();
         let sent = self.settle(Side::Cipher, out)?;
         self.wiring.counters.add(Tally::CipherOut, sent);
@@ -239,20 +261,91 @@ impl Worker {
             return Ok(false);
         }
         self.transforms.unprotect.burst(&mut self.batch, &mut self.verdicts, now);
+        self.wiring.counters.add(Tally::CipherIn, received as u64);
+        self.settle_unprotected(queue % self.queues.plain.len())?;
+        Ok(true)
+    }
+
+    /// Opens what other workers handed over.
+    fn take_over(&mut self, now: Instant) -> Result<bool, crate::xsk::Error> {
+        let Some(handover) = &mut self.wiring.handover else { return Ok(false) };
+        let (umem, mut from, mut lost) = (&mut self.queues.umem, ArrayVec::<u8, BURST>::new(), 0);
+        while from.len() < BURST {
+            let frame = handover.take(|packet, worker| {
+                let frame = copy_into(umem, packet)?;
+                from.push(worker);
+                Some(frame)
+            });
+            match frame {
+                None => break,
+                Some(Some(frame)) => self.batch.push(frame),
+                Some(None) => lost += 1,
+            }
+        }
+        let taken = from.len() as u64 + lost;
+        if taken == 0 {
+            return Ok(false);
+        }
+        self.wiring.counters.add(Tally::TakenOver, taken);
+        self.wiring.counters.add_dropped(DropReason::HandoverFull, lost);
+        self.transforms.unprotect.burst_handed_over(&mut self.batch, &from, &mut self.verdicts, now);
+        self.settle_unprotected(0)?;
+        Ok(true)
+    }
+
+    fn settle_unprotected(&mut self, out: usize) -> Result<(), crate::xsk::Error> {
         let unprotect = &mut self.transforms.unprotect;
         let counters = &self.wiring.counters;
-        counters.add(Tally::CipherIn, received as u64);
         counters.add(Tally::Derivations, unprotect.take_derivations());
         counters.set(Gauge::RxFlows, unprotect.flow_count() as u64);
-        let out = queue % self.queues.plain.len();
         let sent = self.settle(Side::Plain, out)?;
         self.wiring.counters.add(Tally::PlainOut, sent);
-        Ok(true)
+        if let Some(handover) = &mut self.wiring.handover {
+            handover.wake();
+        }
+        Ok(())
+    }
+
+    /// Derives keys of the newest receiving epoch, and tells of it when they are there. Whether more are left.
+    fn derive_ahead(&mut self, now: Instant, count: usize) -> bool {
+        let Some((epoch, untold)) = self.installing else { return false };
+        let more = self.transforms.unprotect.derive_ahead(epoch, count);
+        let tell = untold.is_some_and(|latest| !more || now >= latest);
+        if tell {
+            self.tell(Event::RxInstalled(epoch));
+        }
+        self.installing = more.then_some((epoch, untold.filter(|_| !tell)));
+        more
+    }
+
+    /// Carries flows over to the installed sending epoch, and switches to it when that is done. Whether more are left.
+    fn carry(&mut self, count: usize) -> bool {
+        let more = self.transforms.protect.carry(count);
+        if let Some(epoch) = self.switching.take_if(|_| !more) {
+            self.switch(epoch);
+        }
+        more
+    }
+
+    fn switch(&mut self, epoch: Epoch) {
+        let (switched, old) = self.transforms.protect.switch(epoch);
+        if let Some(old) = old {
+            self.tell(Event::TxRetired(old));
+        }
+        if switched {
+            self.note_tx_flows();
+            self.tell(Event::TxSwitched(epoch));
+        }
+    }
+
+    fn note_tx_flows(&mut self) {
+        let flows = self.transforms.protect.active_mut().map_or(0, |epoch| epoch.flow_count());
+        self.wiring.counters.set(Gauge::TxFlows, flows as u64);
     }
 
     /// Turns verdicts into actions: what may go goes out of a port, all else goes home. How many went.
     fn settle(&mut self, side: Side, queue: usize) -> Result<u64, crate::xsk::Error> {
-        let (umem, counters) = (&mut self.queues.umem, &self.wiring.counters);
+        let (umem, Wiring { counters, handover, .. }) = (&mut self.queues.umem, &mut self.wiring);
         let mut probed = ArrayVec::<Epoch, BURST>::new();
         for (frame, verdict) in self.batch.drain(..).zip(&self.verdicts) {
             match *verdict {
@@ -265,6 +358,13 @@ impl Worker {
                 Verdict::Dummy(epoch) => {
                     counters.add(Tally::Dummies, 1);
                     probed.push(epoch);
+                    umem.free(frame);
+                }
+                Verdict::HandOver(owner) => {
+                    match handover.as_mut().is_some_and(|handover| handover.give(owner, frame.data())) {
+                        true => counters.add(Tally::HandedOver, 1),
+                        false => counters.add_dropped(DropReason::HandoverFull, 1),
+                    }
                     umem.free(frame);
                 }
                 Verdict::Drop(reason) => {
@@ -306,16 +406,16 @@ impl Worker {
         }
     }
 
-    fn apply_commands(&mut self) -> Result<bool, crate::xsk::Error> {
+    fn apply_commands(&mut self, now: Instant) -> Result<bool, crate::xsk::Error> {
         let mut busy = false;
         while let Ok(command) = self.wiring.commands.try_recv() {
             busy = true;
-            self.apply(command)?;
+            self.apply(command, now)?;
         }
         Ok(busy)
     }
 
-    fn apply(&mut self, command: Command) -> Result<(), crate::xsk::Error> {
+    fn apply(&mut self, command: Command, now: Instant) -> Result<(), crate::xsk::Error> {
         let Transforms { protect, unprotect } = &mut self.transforms;
         match command {
             Command::InstallTx(epoch) => {
@@ -324,16 +424,9 @@ impl Worker {
                 }
             }
             Command::Probe(epoch) => self.probe(epoch)?,
-            Command::SwitchTx(epoch) => {
-                let (switched, old) = protect.switch(epoch);
-                if let Some(old) = old {
-                    self.tell(Event::TxRetired(old));
-                }
-                if switched {
-                    self.tell(Event::TxSwitched(epoch));
-                }
-            }
+            Command::SwitchTx(epoch) => self.switching = Some(epoch),
             Command::WithdrawTx => {
+                self.switching = None;
                 for epoch in protect.withdraw().into_iter().flatten() {
                     self.tell(Event::TxRetired(epoch));
                 }
@@ -344,9 +437,10 @@ impl Worker {
                 if let Some(old) = unprotect.install(epoch) {
                     self.tell(Event::RxRetired(old));
                 }
-                self.tell(Event::RxInstalled(number));
+                self.installing = Some((number, Some(now + AHEAD_WITHIN)));
             }
             Command::RetireRx(epoch) => {
+                self.installing.take_if(|(installing, _)| *installing == epoch);
                 if let Some(old) = unprotect.retire(epoch) {
                     self.tell(Event::RxRetired(old));
                 }
@@ -396,6 +490,15 @@ impl Worker {
             std::hint::spin_loop();
             return;
         }
+        if self.wiring.handover.as_ref().is_none_or(Handover::may_sleep) {
+            self.sleep();
+        }
+        if let Some(handover) = &self.wiring.handover {
+            handover.awake();
+        }
+    }
+
+    fn sleep(&mut self) {
         let ports = self.queues.plain.iter().chain(&self.queues.cipher);
         let sending = ports.into_iter().any(|port| port.outstanding().tx > 0);
         let longest = if sending { SHORT_SLEEP } else { SLEEP };
@@ -434,6 +537,18 @@ impl Drop for Wiring {
             self.tell(Event::Failed("it panicked; the log says where".into()));
         }
     }
+}
+
+/// A frame that holds `packet`, if there is one that is free and large enough.
+fn copy_into(umem: &mut Umem, packet: &[u8]) -> Option<Frame> {
+    for alloc in [Umem::alloc, Umem::alloc_jumbo] {
+        let mut frame = alloc(umem)?;
+        if frame.fill_from(packet) {
+            return Some(frame);
+        }
+        umem.free(frame);
+    }
+    None
 }
 
 /// A port that is down keeps its frames until it is up again, or its ring is full: no reason to end.

@@ -13,7 +13,7 @@ use crate::esn::IvRule;
 use crate::flows::FlowLimits;
 use crate::keys::Combine;
 use crate::link::IdentityFiles;
-use crate::spi::MAX_SLOTS;
+use crate::spi::{MAX_LANES, MAX_SLOTS};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -146,7 +146,8 @@ impl Default for Keys {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Worker {
-    core: usize,
+    core: Option<usize>,
+    cores: Option<Vec<usize>>,
     polling: Polling,
     mode: Mode,
     flows: u32,
@@ -155,7 +156,28 @@ struct Worker {
 
 impl Default for Worker {
     fn default() -> Self {
-        Worker { core: 0, polling: Polling::Adaptive, mode: Mode::Auto, flows: 16_384, ring: 2048 }
+        Worker {
+            core: None,
+            cores: None,
+            polling: Polling::Adaptive,
+            mode: Mode::Auto,
+            flows: 16_384,
+            ring: 2048,
+        }
+    }
+}
+
+impl Worker {
+    /// `core` is the short form for one.
+    fn cores(&self) -> Result<Vec<usize>, String> {
+        let one = self.core.is_none() || self.cores.is_none();
+        demand(one, "worker.core and worker.cores are both set: keep worker.cores, which names all")?;
+        let cores = self.cores.clone().unwrap_or_else(|| vec![self.core.unwrap_or(0)]);
+        let lanes = (1..=MAX_LANES).contains(&cores.len());
+        demand(lanes, &format!("worker.cores names {} cores: it is within 1 to {MAX_LANES}", cores.len()))?;
+        let once = (1..cores.len()).all(|at| !cores[..at].contains(&cores[at]));
+        demand(once, "worker.cores names a core twice: each worker needs one of its own")?;
+        Ok(cores)
     }
 }
 
@@ -224,7 +246,7 @@ impl Raw {
             grace: self.keys.grace,
             hard_limit: self.keys.hard_limit.unwrap_or(default_hard_limit),
             pool: self.keys.pool.keys(self.keys.rotate),
-            cores: vec![self.worker.core],
+            cores: self.worker.cores()?,
             polling: self.worker.polling,
             mode: self.worker.mode,
             flows: self.worker.flows,

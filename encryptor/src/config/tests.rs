@@ -33,6 +33,9 @@ fn each_mistake_is_one_line_that_names_it() {
         ("https://", "http://", "kme.url"),
         ("iv = \"sequence\"", "iv = \"random\"", "random"),
         ("ring = 2048", "ring = 1000", "worker.ring"),
+        ("core = 1", "core = 1\ncores = [1, 2]", "worker.cores"),
+        ("core = 1", "cores = [1, 1]", "worker.cores"),
+        ("core = 1", "cores = []", "worker.cores"),
         ("hard_limit = \"600s\"", "hard_limit = \"30s\"", "keys.hard_limit"),
         ("link = \"madrid-lisbon\"", "", "link"),
         ("[kme]", "[kmee]", "kme"),
@@ -42,6 +45,12 @@ fn each_mistake_is_one_line_that_names_it() {
         let line = parse(&SAMPLE.replacen(right, wrong, 1)).unwrap_err();
         assert!(line.contains(named) && !line.contains('\n'), "{wrong}: {line}");
     }
+}
+
+#[test]
+fn one_core_or_several_are_named() {
+    let cores = |line: &str| parse(&SAMPLE.replacen("core = 1 ", line, 1)).unwrap().cores;
+    assert_eq!([cores("core = 3 "), cores("cores = [2, 1] "), cores("")], [vec![3], vec![2, 1], vec![0]]);
 }
 
 #[test]

@@ -11,17 +11,21 @@ use mio::Waker;
 use tracing::warn;
 
 use super::{RunError, io_error};
-use crate::config::Polling;
+use crate::config::Config;
 use crate::counters::Counters;
+use crate::handover::Handover;
 use crate::spi::Epoch;
 use crate::worker::{Command, Event, Queues, Transforms, Wiring, Worker};
+
+/// Packets that wait for one worker at the most, handed over by all others.
+const PARCELS: usize = 1024;
 
 /// One worker.
 #[derive(Debug)]
 struct Hand {
     core: usize,
     commands: Sender<Command>,
-    waker: Waker,
+    waker: Arc<Waker>,
     counters: Arc<Counters>,
     thread: JoinHandle<()>,
 }
@@ -31,8 +35,6 @@ struct Hand {
 pub(super) struct Crew {
     hands: Vec<Hand>,
     events: Receiver<(u8, Event)>,
-    to_control: Sender<(u8, Event)>,
-    control: Arc<Waker>,
     installed: Roll,
     switched: Roll,
     tx_retired: Roll,
@@ -40,35 +42,44 @@ pub(super) struct Crew {
 }
 
 impl Crew {
-    /// Nobody yet. `control` wakes the control thread for events.
-    pub(super) fn new(control: Arc<Waker>) -> Crew {
+    /// Starts a worker on each of the configuration's cores. `works`: each one's queues and transforms; `packet`: bytes of the
+    /// longest packet; `control` wakes the control thread for events.
+    pub(super) fn start(
+        config: &Config,
+        works: Vec<(Queues, Transforms)>,
+        packet: usize,
+        control: Arc<Waker>,
+    ) -> Result<Crew, RunError> {
         let (to_control, events) = unbounded();
         let [installed, switched, tx_retired, rx_retired] = Default::default();
-        Crew { hands: Vec::new(), events, to_control, control, installed, switched, tx_retired, rx_retired }
-    }
-
-    /// Starts the next worker, pinned to `core`.
-    pub(super) fn add(
-        &mut self,
-        core: usize,
-        queues: Queues,
-        transforms: Transforms,
-        polling: Polling,
-    ) -> Result<(), RunError> {
-        let (commands, to_worker) = unbounded();
-        let counters = Arc::new(Counters::new());
-        let wiring = Wiring {
-            number: self.hands.len() as u8,
-            commands: to_worker,
-            events: self.to_control.clone(),
-            control: self.control.clone(),
-            counters: counters.clone(),
+        let mut crew = Crew { hands: Vec::new(), events, installed, switched, tx_retired, rx_retired };
+        let beds: Result<Vec<_>, _> = works.iter().map(|_| Worker::bed()).collect();
+        let (polls, wakers): (Vec<_>, Vec<_>) =
+            beds.map_err(io_error("a worker's poll"))?.into_iter().unzip();
+        let wakers: Vec<Arc<Waker>> = wakers.into_iter().map(Arc::new).collect();
+        let mut handovers = if works.len() > 1 {
+            Handover::between(&wakers, PARCELS.min(config.ring as usize), packet)
+        } else {
+            Vec::new()
         };
-        let (worker, waker) =
-            Worker::new(queues, transforms, wiring, polling).map_err(io_error("the worker's poll"))?;
-        let thread = spawn(worker, core)?;
-        self.hands.push(Hand { core, commands, waker, counters, thread });
-        Ok(())
+        for (number, ((queues, transforms), poll)) in works.into_iter().zip(polls).enumerate().rev() {
+            let (commands, to_worker) = unbounded();
+            let counters = Arc::new(Counters::new());
+            let wiring = Wiring {
+                number: number as u8,
+                commands: to_worker,
+                events: to_control.clone(),
+                control: control.clone(),
+                counters: counters.clone(),
+                handover: handovers.pop(),
+            };
+            let worker = Worker::new(queues, transforms, wiring, config.polling, poll)
+                .map_err(io_error("a worker's poll"))?;
+            let core = config.cores[number];
+            let thread = spawn(worker, core)?;
+            crew.hands.insert(0, Hand { core, commands, waker: wakers[number].clone(), counters, thread });
+        }
+        Ok(crew)
     }
 
     /// How many there are.

@@ -34,6 +34,7 @@ use crate::epoch::{Agreement, Terms};
 use crate::keylog::KeyLog;
 use crate::keys::{Psk, SessionId};
 use crate::link::{ChannelIdentity, IdentityError};
+use crate::ownership::Arrivals;
 use crate::plan::Plan;
 use crate::protect::{NextHop, Protect};
 use crate::unprotect::Unprotect;
@@ -132,22 +133,17 @@ pub fn run(config: &Config, log: KeyLog) -> Result<(), RunError> {
     let terms = terms(config)?;
     let path = datapath::open(config, &ports.plain, &ports.cipher)?;
     let next_hop = NextHop::default();
-    let mut crew = Crew::new(waker);
-    for (core, queues) in config.cores.iter().zip(path.queues) {
-        crew.add(*core, queues, transforms(config, &ports, &next_hop), config.polling)?;
-    }
+    let arrivals = Arrivals::new(config.cores.len());
+    let works = (0..).zip(path.queues);
+    let works =
+        works.map(|(number, queues)| (queues, transforms(config, &ports, &next_hop, number, &arrivals)));
+    let crew = Crew::start(config, works.collect(), ports.cipher.mtu as usize + ETH_HLEN, waker)?;
     let mut site = Site::new(SiteParts {
         config: config.clone(),
         agreement: Agreement::new(terms, config.flows, config.pool, config.cores.len()),
         link,
         feed: Feed::new(feeder),
-        tables: Tables::new(
-            config.cores.len(),
-            config.flows,
-            (config.rotate, config.grace),
-            config.limits,
-            log,
-        ),
+        tables: Tables::new(config, arrivals, log),
         crew,
         programs: path.programs,
         mode: path.mode,
@@ -261,13 +257,21 @@ fn terms(config: &Config) -> Result<Terms, RunError> {
     })
 }
 
-fn transforms(config: &Config, ports: &check::Ports, next_hop: &NextHop) -> Transforms {
+fn transforms(
+    config: &Config,
+    ports: &check::Ports,
+    next_hop: &NextHop,
+    number: u8,
+    arrivals: &Arrivals,
+) -> Transforms {
     let mac = MacAddr(ports.cipher.mac);
     let template = OuterTemplate::new(mac, config.ends(), config.encap(), TTL);
     let plain_frame = ports.plain.mtu as usize + ETH_HLEN + 8;
     let budget = Budget::new(config.flows.max(DERIVATIONS), config.flows.max(DERIVATIONS));
-    Transforms {
-        protect: Protect::new(template, next_hop.clone(), ports.cipher.mtu as usize),
-        unprotect: Unprotect::new(config.outer_shape(), config.nat, plain_frame, budget).with_iv(config.iv),
+    let mut unprotect =
+        Unprotect::new(config.outer_shape(), config.nat, plain_frame, budget).with_iv(config.iv);
+    if config.cores.len() > 1 {
+        unprotect.share(number, arrivals.clone());
     }
+    Transforms { protect: Protect::new(template, next_hop.clone(), ports.cipher.mtu as usize), unprotect }
 }

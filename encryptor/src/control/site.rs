@@ -51,7 +51,7 @@ pub(super) struct Site {
 impl Site {
     pub(super) fn new(parts: SiteParts) -> Site {
         let now = Instant::now();
-        info!("flow tables take {:.1} MiB", parts.tables.initial_size() as f64 / f64::from(1 << 20));
+        info!("{}", parts.tables.memory());
         if parts.tables.logs_keys() {
             warn!("FLOW KEYS ARE WRITTEN TO A DEBUG KEY LOG: whoever reads it reads the traffic");
         }

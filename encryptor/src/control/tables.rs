@@ -1,11 +1,13 @@
 //! The memory of epochs: made once, wiped after use, used again, so that rotation neither grows nor fragments memory.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use crate::config::Config;
 use crate::flows::{FlowLimits, RxEpoch, RxTable, RxTerms, TxEpoch, TxTable, TxTerms};
 use crate::keylog::KeyLog;
 use crate::keys::{EpochKey, KeyError};
+use crate::ownership::{self, Arrivals};
 use crate::spi::Epoch;
 
 /// Free tables, and what new ones are made by.
@@ -14,26 +16,29 @@ pub(super) struct Tables {
     workers: u32,
     capacity: u32,
     limits: FlowLimits,
+    arrivals: Arrivals,
     log: KeyLog,
     tx: Vec<TxTable>,
     rx: Vec<RxTable>,
 }
 
 impl Tables {
-    /// Tables for `capacity` flows of the site. All that the rotation needs at once is made now, so that memory stays as it is:
-    /// to send, the epoch in use, the next and the last; to receive, these and all that are kept for the grace time, with room
-    /// for a worker or a control thread that is late.
-    pub(super) fn new(
-        workers: usize,
-        capacity: u32,
-        (rotate, grace): (Duration, Duration),
-        limits: FlowLimits,
-        log: KeyLog,
-    ) -> Tables {
-        let leaving = grace.as_millis().div_ceil(rotate.as_millis().max(1)) as usize;
+    /// All that the rotation needs at once is made now, so that memory stays as it is: to send, the epoch in use, the next and
+    /// the last; to receive, these and all that are kept for the grace time, with room for a worker or a control thread that is
+    /// late. `arrivals` tells where the flows of a new epoch belong.
+    pub(super) fn new(config: &Config, arrivals: Arrivals, log: KeyLog) -> Tables {
+        let workers = config.cores.len();
+        let leaving = config.grace.as_millis().div_ceil(config.rotate.as_millis().max(1)) as usize;
         let to_receive = (3 + leaving + leaving / 2).min(Epoch::COUNT - 1);
-        let mut tables =
-            Tables { workers: workers as u32, capacity, limits, log, tx: Vec::new(), rx: Vec::new() };
+        let mut tables = Tables {
+            workers: workers as u32,
+            capacity: config.flows,
+            limits: config.limits,
+            arrivals,
+            log,
+            tx: Vec::new(),
+            rx: Vec::new(),
+        };
         tables.tx = (0..workers * (3 + leaving / 8)).map(|_| tables.new_tx()).collect();
         tables.rx = (0..workers * to_receive).map(|_| tables.new_rx()).collect();
         tables
@@ -44,9 +49,19 @@ impl Tables {
         self.log.is_on()
     }
 
-    /// Bytes that the tables of a new site take.
-    pub(super) fn initial_size(&self) -> usize {
-        self.tx.len() * TxTable::size(self.share()) + self.rx.len() * RxTable::size(self.capacity)
+    /// What the tables take, for people.
+    pub(super) fn memory(&self) -> String {
+        let (tx, rx) = (TxTable::size(self.share()), RxTable::size(self.capacity, self.rx_share()));
+        let all = self.tx.len() * tx + self.rx.len() * rx;
+        format!(
+            "tables for {} flows in each direction take {:.1} MiB: {} to send of {} bytes a flow, {} to receive of {} bytes a flow",
+            self.capacity,
+            all as f64 / f64::from(1 << 20),
+            self.tx.len() as u32 / self.workers,
+            tx as u32 / self.share().max(1),
+            self.rx.len() as u32 / self.workers,
+            rx * self.workers as usize / self.capacity as usize,
+        )
     }
 
     /// A sending epoch for each worker, in free memory. `flows`: those that the receiver has room for in all.
@@ -75,12 +90,13 @@ impl Tables {
         key: EpochKey,
     ) -> Result<Vec<RxEpoch>, KeyError> {
         let workers = self.workers;
-        let terms = RxTerms { epoch, lanes: lanes.len() as u8, key: Arc::new(key), log: self.log.clone() };
-        let make = |_| {
+        let (lanes, key, owners) = (lanes.into(), Arc::new(key), self.arrivals.owners());
+        let first = RxTerms { epoch, lanes, key, worker: 0, owners, log: self.log.clone() };
+        let make = |worker| {
             let table = self.rx.pop().unwrap_or_else(|| self.new_rx());
-            RxEpoch::new(table, terms.clone())
+            RxEpoch::new(table, RxTerms { worker, ..first.clone() })
         };
-        (0..workers).map(make).collect()
+        (0..workers as u8).map(make).collect()
     }
 
     /// Wipes a sending epoch.
@@ -103,6 +119,11 @@ impl Tables {
     }
 
     fn new_rx(&self) -> RxTable {
-        RxTable::new(self.capacity)
+        RxTable::new(self.capacity, self.rx_share())
+    }
+
+    /// Flows that each worker owns at the most.
+    fn rx_share(&self) -> u32 {
+        ownership::share(self.capacity, self.workers)
     }
 }

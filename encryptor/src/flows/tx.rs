@@ -44,6 +44,8 @@ pub enum Admission {
 pub struct TxTable {
     slots: HashMap<FlowId, u32, ahash::RandomState>,
     flows: Vec<TxFlow>,
+    /// Who has each slot, from slot 1 on.
+    owners: Vec<FlowId>,
     capacity: usize,
 }
 
@@ -54,13 +56,14 @@ impl TxTable {
         TxTable {
             slots: HashMap::with_capacity_and_hasher(capacity, ahash::RandomState::new()),
             flows: Vec::with_capacity(capacity + 1),
+            owners: Vec::with_capacity(capacity),
             capacity,
         }
     }
 
     /// Bytes of memory that `capacity` flows take in one table.
     pub fn size(capacity: u32) -> usize {
-        (capacity as usize + 1) * (size_of::<TxFlow>() + 2 * size_of::<(FlowId, u32)>())
+        (capacity as usize + 1) * (size_of::<TxFlow>() + size_of::<FlowId>() + 2 * size_of::<(FlowId, u32)>())
     }
 }
 
@@ -87,6 +90,8 @@ pub struct TxEpoch {
     table: TxTable,
     terms: TxTerms,
     wants_rotation: bool,
+    /// Flows that were in use in the epoch before.
+    carried: usize,
 }
 
 impl TxEpoch {
@@ -97,7 +102,7 @@ impl TxEpoch {
         key: Arc<EpochKey>,
         terms: TxTerms,
     ) -> Result<TxEpoch, KeyError> {
-        let mut tx = TxEpoch { epoch, key, table, terms, wants_rotation: false };
+        let mut tx = TxEpoch { epoch, key, table, terms, wants_rotation: false, carried: 0 };
         tx.table.capacity = tx.table.capacity.min(tx.terms.flows as usize);
         tx.push_flow()?;
         Ok(tx)
@@ -123,6 +128,16 @@ impl TxEpoch {
         std::mem::take(&mut self.wants_rotation)
     }
 
+    /// Takes over the flow in `slot` (from 1 on) of the epoch in use: gives it a slot and a key before its next packet needs
+    /// them. A flow without a packet in that epoch is idle, and is left behind: that is how flows age out.
+    pub fn carry(&mut self, from: &TxEpoch, slot: usize) {
+        let table = &from.table;
+        let (Some(flow), Some(id)) = (table.flows.get(slot), table.owners.get(slot - 1)) else { return };
+        if flow.packets > 0 && self.add(id).is_some() {
+            self.carried += 1;
+        }
+    }
+
     /// The flow at an index that was granted.
     pub fn flow(&self, index: usize) -> &TxFlow {
         &self.table.flows[index]
@@ -133,7 +148,10 @@ impl TxEpoch {
         let index = match self.table.slots.get(flow) {
             Some(&slot) => slot as usize,
             None => match self.add(flow) {
-                Some(index) => index,
+                Some(index) => {
+                    self.watch_slots();
+                    index
+                }
                 None => return Admission::TableFull,
             },
         };
@@ -149,6 +167,7 @@ impl TxEpoch {
     pub fn retire(mut self, full_capacity: u32) -> TxTable {
         self.table.flows.clear();
         self.table.slots.clear();
+        self.table.owners.clear();
         self.table.capacity = full_capacity.min(MAX_SLOTS - 1) as usize;
         self.table
     }
@@ -177,10 +196,16 @@ impl TxEpoch {
         }
         let index = self.push_flow().ok()?;
         self.table.slots.insert(*flow, index as u32);
-        if self.flow_count() == self.table.capacity - self.table.capacity / 4 {
+        self.table.owners.push(*flow);
+        Some(index)
+    }
+
+    /// Asks for rotation when slots run low. What was carried over is in use: only of the other slots can a rotation set any free.
+    fn watch_slots(&mut self) {
+        let spare = self.table.capacity - self.carried;
+        if self.flow_count() == self.table.capacity - spare / 4 {
             self.wants_rotation = true;
         }
-        Some(index)
     }
 
     fn push_flow(&mut self) -> Result<usize, KeyError> {
@@ -251,6 +276,33 @@ mod tests {
             })
             .collect();
         assert_eq!(wishes, [false, false, false, false, false, true, false, false]);
+    }
+
+    #[test]
+    fn flows_in_use_are_carried_over_and_idle_ones_age_out() {
+        let (mut old, mut new) = (epoch(8, FlowLimits::default()), epoch(8, FlowLimits::default()));
+        (1..=3).for_each(|number| {
+            old.admit(&flow(number), 1);
+        });
+        (1..=4).for_each(|slot| new.carry(&old, slot));
+        assert_eq!(new.flow_count(), 3);
+        assert_eq!(new.admit(&flow(3), 1), Admission::Granted { index: 3, sequence: 1 });
+        let mut newest = epoch(8, FlowLimits::default());
+        (1..=3).for_each(|slot| newest.carry(&new, slot));
+        assert_eq!(newest.flow_count(), 1, "the others were idle for a whole epoch");
+        assert_eq!(newest.admit(&flow(1), 1), Admission::Granted { index: 2, sequence: 1 });
+        assert_eq!(newest.admit(&flow(3), 1), Admission::Granted { index: 1, sequence: 1 });
+    }
+
+    #[test]
+    fn a_table_full_of_carried_flows_does_not_ask_for_rotation() {
+        let (mut old, mut new) = (epoch(8, FlowLimits::default()), epoch(8, FlowLimits::default()));
+        (1..=8).for_each(|number| {
+            old.admit(&flow(number), 1);
+        });
+        (1..=8).for_each(|slot| new.carry(&old, slot));
+        assert!(!new.take_rotation_wish(), "a rotation would set no slot free");
+        assert_eq!(new.admit(&flow(9), 1), Admission::TableFull);
     }
 
     #[test]
