@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 
 const PROGRAMS: [&str; 2] = ["plain", "cipher"];
-const HEADERS: [&str; 2] = ["src/bpf.h", "src/steer.h"];
+const HEADERS: [&str; 4] = ["src/bpf.h", "src/clear.h", "src/headers.h", "src/steer.h"];
 
 fn main() {
     println!("cargo::rerun-if-env-changed=CLANG");

@@ -12,6 +12,7 @@ typedef unsigned int u32;
 typedef unsigned long long u64;
 
 enum bpf_map_type {
+	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_XSKMAP = 17,
 };
@@ -31,6 +32,7 @@ struct xdp_md {
 };
 
 static void *(*const bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
+static long (*const bpf_redirect)(u32 ifindex, u64 flags) = (void *)23;
 static long (*const bpf_redirect_map)(void *map, u64 key, u64 flags) = (void *)51;
 /* The whole length: of a frame in several buffers, data to data_end is only the first. */
 static u64 (*const bpf_xdp_get_buff_len)(void *ctx) = (void *)188;

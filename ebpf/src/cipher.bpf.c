@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
  * The cipher port, which faces the hostile backhaul. ESP in UDP from the peer goes to the AF_XDP socket of its queue; what
- * the host needs to live on that network goes to the kernel; all else is dropped, and each drop is counted by its reason.
+ * the host needs to live on that network goes to the kernel; what may cross in clear by the policy goes on; all else is dropped,
+ * and each drop is counted by its reason.
  */
 
-#define COUNTERS 12
+#define COUNTERS 13
 #include "steer.h"
 
 /* In the order of the loader's `CipherCounters`. */
@@ -18,10 +19,13 @@ enum {
 	MALFORMED,
 	NOT_FOR_US,
 	OTHER,
-	LAST_COUNTER = OTHER,
+	PTP_FORWARDED,
+	LAST_COUNTER = PTP_FORWARDED,
 };
 
 _Static_assert(COUNTERS == LAST_COUNTER + 1, "a counter was added without room for it");
+
+#include "clear.h"
 
 /* Set by the loader before the program is loaded; all in network byte order. */
 struct settings {
@@ -34,40 +38,6 @@ struct settings {
 };
 
 volatile const struct settings settings = {};
-
-/* Headers as on the wire: every field lies at its natural alignment, so none needs packing. */
-struct ethernet {
-	u8 destination[6];
-	u8 source[6];
-	u16 type;
-};
-
-struct ipv4 {
-	u8 version_ihl;
-	u8 tos;
-	u16 total_length;
-	u16 id;
-	u16 fragment;
-	u8 ttl;
-	u8 protocol;
-	u16 checksum;
-	u32 source;
-	u32 destination;
-};
-
-struct ipv6 {
-	u32 version_class_flow;
-	u16 payload_length;
-	u8 next_header;
-	u8 hop_limit;
-	u8 source[16];
-	u8 destination[16];
-};
-
-struct ports {
-	u16 source;
-	u16 destination;
-};
 
 struct tcp {
 	struct ports ports;
@@ -84,24 +54,34 @@ struct udp {
 };
 
 enum {
-	ETHERTYPE_IPV4 = 0x0800,
-	ETHERTYPE_ARP = 0x0806,
-	ETHERTYPE_IPV6 = 0x86dd,
-	PROTOCOL_ICMP = 1,
-	PROTOCOL_TCP = 6,
-	PROTOCOL_UDP = 17,
-	PROTOCOL_ICMPV6 = 58,
 	TCP_HEADER_MIN = 20,
 	TCP_SYN = 0x02,
 	TCP_ACK = 0x10,
 	ICMP_HEADER = 8,
-	/* RFC 791: more fragments, and the offset. */
-	MORE_OR_OFFSET = 0x3fff,
 	/* RFC 4861: router solicitation to redirect, which no router may have forwarded. */
 	ND_FIRST = 133,
 	ND_LAST = 137,
 	ND_HOP_LIMIT = 255,
 };
+
+/*
+ * A frame that is not for this host: it may be one that crosses in clear. The worker then decides; what no bypass rule can mean is
+ * dropped here as `reason`.
+ */
+ALWAYS_INLINE int stranger(struct xdp_md *ctx, u32 reason)
+{
+	void *end = (void *)(long)ctx->data_end;
+	struct ethernet *ethernet = (void *)(long)ctx->data;
+	struct clear *clear = clear_settings();
+
+	if ((void *)(ethernet + 1) > end)
+		return drop(MALFORMED);
+	if (forwards_ptp(clear, ethernet, end))
+		return forward_ptp(clear);
+	if (may_bypass(clear, BE16(ethernet->type)))
+		return to_socket(ctx);
+	return drop(reason);
+}
 
 /* ESP in UDP (RFC 3948) from the peer, or a drop. `length` is that of the IPv4 payload. */
 ALWAYS_INLINE int udp(struct xdp_md *ctx, struct ipv4 *ip, void *end, u32 length)
@@ -143,7 +123,7 @@ ALWAYS_INLINE int ipv4(struct xdp_md *ctx, struct ipv4 *ip, void *end)
 	if ((void *)(ip + 1) > end)
 		return drop(MALFORMED);
 	if (ip->destination != settings.own_address)
-		return drop(NOT_FOR_US);
+		return stranger(ctx, NOT_FOR_US);
 	/* Options (a header above 20 bytes) are no part of what a peer sends. */
 	total = BE16(ip->total_length);
 	present = bpf_xdp_get_buff_len(ctx) - sizeof(struct ethernet);
@@ -172,11 +152,11 @@ ALWAYS_INLINE int ipv6(struct xdp_md *ctx, struct ipv6 *ip, void *end)
 	if ((void *)(ip + 1) > end)
 		return drop(MALFORMED);
 	if (ip->next_header != PROTOCOL_ICMPV6)
-		return drop(OTHER);
+		return stranger(ctx, OTHER);
 	if ((void *)(type + 1) > end || BE16(ip->payload_length) > bpf_xdp_get_buff_len(ctx) - sizeof(struct ethernet) - sizeof(*ip))
 		return drop(MALFORMED);
 	if (*type < ND_FIRST || *type > ND_LAST || ip->hop_limit != ND_HOP_LIMIT)
-		return drop(OTHER);
+		return stranger(ctx, OTHER);
 	return to_kernel(TO_KERNEL_NEIGHBOUR);
 }
 
@@ -198,7 +178,7 @@ int qhaul_cipher(struct xdp_md *ctx)
 	case ETHERTYPE_ARP:
 		return to_kernel(TO_KERNEL_ARP);
 	default:
-		return drop(OTHER);
+		return stranger(ctx, OTHER);
 	}
 }
 

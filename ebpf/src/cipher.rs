@@ -3,7 +3,7 @@ use std::os::fd::BorrowedFd;
 
 use crate::attachment::{AttachMode, Attachment};
 use crate::object::{Buffers, Embedded, Loaded};
-use crate::{CipherCounters, Error};
+use crate::{CipherCounters, ClearSettings, Error};
 
 static IMAGE: &Embedded<[u8]> = &Embedded(*include_bytes!(concat!(env!("OUT_DIR"), "/cipher.bpf.o")));
 
@@ -49,6 +49,11 @@ impl CipherProgram {
     /// Gives the frames of receive queue `queue` (below [`crate::MAX_QUEUES`]) to `socket`, an AF_XDP socket bound to it.
     pub fn set_socket(&self, queue: u32, socket: BorrowedFd<'_>) -> Result<(), Error> {
         self.loaded.set_socket(queue, socket)
+    }
+
+    /// Says what may cross in clear, from the next frame on. Until then: nothing.
+    pub fn set_clear(&self, settings: &ClearSettings) -> Result<(), Error> {
+        self.loaded.set_clear(settings)
     }
 
     /// What the program has done with the frames since it was attached.

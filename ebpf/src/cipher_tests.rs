@@ -97,6 +97,35 @@ fn a_jumbo_packet_is_measured_beyond_its_first_buffer() {
     assert_eq!(counters(&loaded).malformed, 1);
 }
 
+#[test]
+fn in_clear_comes_what_a_bypass_rule_may_mean_and_ptp_is_forwarded() {
+    need_root();
+    let loaded = load("test", &settings(true), Buffers::One).unwrap();
+    let socket = unbound_socket();
+    loaded.set_socket(0, socket.as_fd()).unwrap();
+    let (lldp, stp) = (ethernet(0x88cc, &[0; 46]), ethernet(38, &[0x42; 46]));
+    let (ptp, other) = (ethernet(0x88f7, &[0; 46]), udp(STRANGER, PEER, ESP, 64));
+    let (ptp_udp, to_us) = (udp(STRANGER, PEER, 319, 44), udp(STRANGER, OWN, 319, 44));
+    let ptp_v6 = ipv6(UDP, 64, &[0, 9, 1, 64, 0, 8, 0, 0]);
+    let all = [&lldp, &stp, &ptp, &other, &ptp_udp, &ptp_v6, &to_us];
+    let named = ClearSettings { types: vec![0, 0x88cc], ..Default::default() };
+    let any = ClearSettings { any: true, ..Default::default() };
+    let forwarding = ClearSettings { ptp_port: Some(1), ..Default::default() };
+    let table = [
+        (ClearSettings::default(), [DROP; 7]),
+        (named, [REDIRECT, REDIRECT, DROP, DROP, DROP, DROP, DROP]),
+        (any, [REDIRECT, REDIRECT, REDIRECT, REDIRECT, REDIRECT, REDIRECT, DROP]),
+        (forwarding, [DROP, DROP, REDIRECT, DROP, REDIRECT, REDIRECT, DROP]),
+        (ClearSettings::default(), [DROP; 7]),
+    ];
+    for (settings, verdicts) in table {
+        loaded.set_clear(&settings).unwrap();
+        assert_eq!(all.map(|frame| loaded.run(frame)), verdicts, "{settings:?}");
+    }
+    let counters = counters(&loaded);
+    assert_eq!((counters.ptp_forwarded, counters.to_socket), (3, 8));
+}
+
 fn rows_for_the_socket() -> Vec<Row> {
     let mut padded = udp(PEER, OWN, ESP, 4);
     padded.resize(60, 0);

@@ -34,6 +34,8 @@ counters! {
         to_socket,
         /// Dropped: no socket on their queue.
         no_socket,
+        /// PTP, forwarded in clear to the cipher port by a bypass rule.
+        ptp_forwarded,
     }
 }
 
@@ -42,9 +44,9 @@ counters! {
     CipherCounters {
         /// All frames that reached the program.
         received,
-        /// ESP in UDP from the peer, given to the AF_XDP socket of their queue.
+        /// ESP in UDP from the peer, or of a type that a bypass rule may mean: given to the AF_XDP socket of their queue.
         to_socket,
-        /// Dropped: ESP in UDP from the peer, but no socket on their queue.
+        /// Dropped: the same, but no socket on their queue.
         no_socket,
         /// To the kernel: ARP.
         to_kernel_arp,
@@ -64,6 +66,8 @@ counters! {
         not_for_us,
         /// Dropped: any other protocol or port.
         other,
+        /// PTP, forwarded in clear to the plain port by a bypass rule.
+        ptp_forwarded,
     }
 }
 
@@ -78,9 +82,9 @@ mod tests {
 
     #[test]
     fn rows_keep_names_and_order() {
-        let counters = PlainCounters { received: 3, to_socket: 2, no_socket: 1 };
+        let counters = PlainCounters { received: 3, to_socket: 2, no_socket: 1, ptp_forwarded: 0 };
         let rows: Vec<_> = counters.rows().collect();
-        assert_eq!(rows, [("received", 3), ("to_socket", 2), ("no_socket", 1)]);
-        assert_eq!(CipherCounters::default().rows().count(), 12);
+        assert_eq!(rows, [("received", 3), ("to_socket", 2), ("no_socket", 1), ("ptp_forwarded", 0)]);
+        assert_eq!(CipherCounters::default().rows().count(), 13);
     }
 }

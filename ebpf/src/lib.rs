@@ -11,6 +11,8 @@
 mod attachment;
 /// The program of the port that faces the backhaul.
 mod cipher;
+/// What may cross in clear.
+mod clear;
 /// Named counters, summed over the CPUs.
 mod counters;
 /// What can go wrong, with its remedy.
@@ -25,6 +27,7 @@ mod testing;
 
 pub use attachment::AttachMode;
 pub use cipher::{CipherProgram, CipherSettings};
+pub use clear::ClearSettings;
 pub use counters::{CipherCounters, PlainCounters};
 pub use error::Error;
 pub use object::{Buffers, MAX_QUEUES};

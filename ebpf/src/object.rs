@@ -3,7 +3,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use libbpf_rs::{Map, MapCore, MapFlags, Object, ObjectBuilder, PrintLevel, Program};
 
-use crate::Error;
+use crate::{ClearSettings, Error};
 
 /// The highest number of receive queues that a port's program serves: the size of its table of sockets.
 pub const MAX_QUEUES: u32 = 64;
@@ -79,6 +79,13 @@ impl Loaded {
         let (key, value) = (queue.to_ne_bytes(), socket.as_raw_fd().to_ne_bytes());
         self.map("xsks").update(&key, &value, MapFlags::ANY).map_err(|e| {
             Error::from_kernel(&self.interface, "put the socket into the XDP program's table", e, &[])
+        })
+    }
+
+    /// Says what may cross in clear, from the next frame on.
+    pub(crate) fn set_clear(&self, settings: &ClearSettings) -> Result<(), Error> {
+        self.map("clear").update(&0u32.to_ne_bytes(), &settings.to_bytes(), MapFlags::ANY).map_err(|e| {
+            Error::from_kernel(&self.interface, "tell the XDP program what may cross in clear", e, &[])
         })
     }
 

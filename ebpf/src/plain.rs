@@ -2,7 +2,7 @@ use std::os::fd::BorrowedFd;
 
 use crate::attachment::{AttachMode, Attachment};
 use crate::object::{Buffers, Embedded, Loaded};
-use crate::{Error, PlainCounters};
+use crate::{ClearSettings, Error, PlainCounters};
 
 static IMAGE: &Embedded<[u8]> = &Embedded(*include_bytes!(concat!(env!("OUT_DIR"), "/plain.bpf.o")));
 
@@ -38,6 +38,11 @@ impl PlainProgram {
     /// to forward: for a process that fails.
     pub fn stay_shut(&mut self) {
         self.attachment.leave();
+    }
+
+    /// Says what may cross in clear, from the next frame on. Until then: nothing.
+    pub fn set_clear(&self, settings: &ClearSettings) -> Result<(), Error> {
+        self.loaded.set_clear(settings)
     }
 
     /// What the program has done with the frames since it was attached.
@@ -79,7 +84,7 @@ mod tests {
         drop(socket);
         assert_eq!(loaded.run(&frames[0]), DROP);
         let counters = loaded.counters(|map| PlainCounters::read(map)).unwrap();
-        assert_eq!(counters, PlainCounters { received: 7, to_socket: 3, no_socket: 4 });
+        assert_eq!(counters, PlainCounters { received: 7, to_socket: 3, no_socket: 4, ptp_forwarded: 0 });
     }
 
     #[test]

@@ -53,6 +53,7 @@ pub fn host(config: &Config) -> (Vec<Finding>, Option<Ports>) {
         leaks(config, &mut findings);
         queues(config, ports, &mut findings);
     }
+    policy(config, &mut findings);
     cores::look(config, &mut findings);
     if config.combine.needs_qkd() {
         findings.add(Grade::Fine, Plan::new(&config.plan_input()).verdict());
@@ -174,6 +175,15 @@ fn leaks(config: &Config, findings: &mut Findings) {
             findings.add(Grade::Warning, line);
         }
     }
+}
+
+fn policy(config: &Config, findings: &mut Findings) {
+    let warnings = config.policy.warnings();
+    if warnings.is_empty() {
+        let rules = config.policy.rules().len();
+        findings.add(Grade::Fine, format!("policy: {rules} rule(s), nothing crosses in clear"));
+    }
+    warnings.into_iter().for_each(|line| findings.add(Grade::Warning, line));
 }
 
 /// Each worker needs a queue of its own at both ports: an AF_XDP socket sends only on the queue that it is bound to.

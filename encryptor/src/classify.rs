@@ -39,6 +39,20 @@ pub enum Granularity {
     Link,
 }
 
+impl Granularity {
+    /// Its name in the site's file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Granularity::FiveTuple => "5-tuple",
+            Granularity::Teid => "teid",
+            Granularity::TeidQfi => "teid+qfi",
+            Granularity::Dscp => "dscp",
+            Granularity::Vlan => "vlan",
+            Granularity::Link => "link",
+        }
+    }
+}
+
 /// What tells flows apart: addresses, VLANs, labels, ports, EtherType, protocol and how finely it was looked at, in six words, so
 /// that it is hashed and compared in a few instructions.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

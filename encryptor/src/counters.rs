@@ -40,6 +40,10 @@ tallies! {
     HandedOver = "handed_over";
     /// Packets that other workers handed to this one. In all as many as were handed over.
     TakenOver = "taken_over";
+    /// Frames that a bypass rule let out in clear. They are part of CipherOut, or of the drops at a full ring.
+    BypassOut = "bypass_out";
+    /// Frames that a bypass rule let in in clear. They are part of PlainOut, or of the drops at a full ring.
+    BypassIn = "bypass_in";
     /// Bytes of plain frames encrypted.
     BytesOut = "bytes_out";
     /// Bytes of plain frames decrypted.

@@ -3,13 +3,15 @@
 use std::net::Ipv4Addr;
 
 use qhaul_ebpf::{
-    AttachMode, Buffers, CipherCounters, CipherProgram, CipherSettings, PlainCounters, PlainProgram,
+    AttachMode, Buffers, CipherCounters, CipherProgram, CipherSettings, ClearSettings, PlainCounters,
+    PlainProgram,
 };
 use std::os::fd::AsFd;
 use tracing::{info, warn};
 
 use crate::BURST;
 use crate::config::Config;
+use crate::policy::{ClearTypes, Policy};
 use crate::wire::OuterShape;
 use crate::worker::Queues;
 use crate::xsk::{BindMode, Interface, LiveMode, Port, PortConfig, Promiscuous, Umem, set_vlan_stripping};
@@ -43,6 +45,8 @@ pub struct Programs {
     released: bool,
     /// Ports whose VLAN stripping was switched off, to be put back.
     stripped: Vec<String>,
+    /// Interface numbers of the plain and the cipher port.
+    indexes: [u32; 2],
     /// For as long as the data path lives.
     _promiscuous: Promiscuous,
     plain: PlainProgram,
@@ -77,6 +81,16 @@ impl Programs {
     /// Ends cleanly: both ports are the kernel's again.
     pub fn release(mut self) {
         self.released = true;
+    }
+
+    /// Has the programs let through what the policy may let cross in clear. Where the kernel refuses, nothing does.
+    pub fn set_policy(&self, policy: &Policy) -> Result<(), qhaul_ebpf::Error> {
+        let set = |settings: [ClearSettings; 2]| {
+            self.plain.set_clear(&settings[0]).and_then(|()| self.cipher.set_clear(&settings[1]))
+        };
+        set(clear_settings(policy, self.indexes)).inspect_err(|_| {
+            let _ = set(Default::default());
+        })
     }
 
     /// What the programs counted.
@@ -136,7 +150,8 @@ fn open_in(
 ) -> Result<DataPath, DataPathError> {
     let one = plain.mtu.max(cipher.mtu) <= ONE_BUFFER_MTU;
     let buffers = if one { Buffers::One } else { Buffers::Several };
-    let programs = attach_programs(config, plain, attach, buffers)?;
+    let programs = attach_programs(config, [plain, cipher], attach, buffers)?;
+    programs.set_policy(&config.policy)?;
     let queues = open_all_queues(config, [plain, cipher], bind, buffers, &programs)?;
     let mut ports = queues.iter().flat_map(|queues| queues.plain.iter().chain(&queues.cipher));
     let zero_copy = ports.all(|port| port.live_mode() == LiveMode::ZeroCopy);
@@ -203,7 +218,7 @@ fn open_queues(
 
 fn attach_programs(
     config: &Config,
-    plain: &Interface,
+    [plain, cipher]: [&Interface; 2],
     attach: AttachMode,
     buffers: Buffers,
 ) -> Result<Programs, DataPathError> {
@@ -219,6 +234,7 @@ fn attach_programs(
         proven: false,
         released: false,
         stripped: Vec::new(),
+        indexes: [plain.index, cipher.index],
         _promiscuous: Promiscuous::new(plain)?,
         cipher: CipherProgram::attach(&config.cipher, attach, buffers, &settings)?,
         plain: PlainProgram::attach(&config.plain, attach, buffers)?,
@@ -230,6 +246,17 @@ fn attach_programs(
         }
     }
     Ok(programs)
+}
+
+/// For the plain and the cipher port.
+fn clear_settings(policy: &Policy, [plain, cipher]: [u32; 2]) -> [ClearSettings; 2] {
+    let (any, types) = match policy.clear_types() {
+        ClearTypes::Any => (true, Vec::new()),
+        ClearTypes::These(types) => (false, types),
+    };
+    let ptp = |port: u32| policy.forwards_ptp_in_kernel().then_some(port);
+    let outbound = ClearSettings { ptp_port: ptp(cipher), ..Default::default() };
+    [outbound, ClearSettings { any, types, ptp_port: ptp(plain) }]
 }
 
 /// Bytes of an IP packet on the cipher side that carries the largest plain frame: `plain_mtu` behind an Ethernet header

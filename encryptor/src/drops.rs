@@ -35,6 +35,10 @@ reasons! {
     FlowTableFull = "flow_table_full", "no slot is left for a new flow in this epoch";
     /// TX: shorter than an Ethernet header.
     Runt = "runt", "shorter than an Ethernet header";
+    /// TX: the policy says so.
+    PolicyDiscard = "policy_discard", "no rule of the policy lets it out, or a discard rule means it";
+    /// TX: in doubt.
+    PolicyUnclear = "policy_unclear", "a discard rule may mean it, and it does not show enough to tell";
     /// TX: would not fit the cipher port's MTU.
     TooBig = "too_big", "does not fit the cipher port's MTU once encrypted";
     /// TX: the next hop's hardware address is not known.
@@ -69,6 +73,10 @@ reasons! {
     NextHeader = "next_header", "a next header that this mode does not carry";
     /// RX: the inner frame is no Ethernet frame, or too long for the plain port.
     InnerSize = "inner_size", "the inner frame is a runt or does not fit the plain port's MTU";
+    /// RX: decrypted, and no protect rule means it.
+    PolicyInbound = "policy_inbound", "decrypted, but no protect rule of this site means it";
+    /// RX: in clear, and no bypass rule means it.
+    PolicyClear = "policy_clear", "arrived in clear, but no bypass rule of this site means it";
     /// RX: the plain port's ring was full.
     PlainRingFull = "plain_ring_full", "the plain port's transmit ring was full";
 }

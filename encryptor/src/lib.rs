@@ -1,7 +1,7 @@
 //! qhaul: a bump in the wire for 5G backhaul.
 //!
 //! Plain frames in, ESP out, a key for each flow, keys from a QKD network. Two journeys lead through this crate:
-//! a packet's (`worker` -> `classify` -> `protect` or `unprotect` -> `esp` -> `aead` -> `xsk`) and a key's
+//! a packet's (`worker` -> `policy` -> `classify` -> `protect` or `unprotect` -> `esp` -> `aead` -> `xsk`) and a key's
 //! (`control` -> `link` -> `epoch` -> `keys` -> `flows`).
 
 pub mod aead;
@@ -29,6 +29,7 @@ pub mod ownership;
 mod packet_tests;
 pub mod pki;
 pub mod plan;
+pub mod policy;
 pub mod protect;
 pub mod replay;
 pub mod secure;
@@ -47,6 +48,8 @@ pub const BURST: usize = 64;
 pub enum Verdict {
     /// It leaves through the other port.
     Send,
+    /// It leaves through the other port as it came: a bypass rule means it.
+    Bypass,
     /// It was a genuine dummy packet of this epoch, and ends here.
     Dummy(spi::Epoch),
     /// Its flow belongs to the worker of this number, which is to open it.

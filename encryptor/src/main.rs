@@ -81,6 +81,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Put the policy of a site's file in force without a restart, and show what changes.
+    Reload {
+        /// The site's file.
+        #[arg(long)]
+        config: PathBuf,
+    },
     /// Make certificates for demonstrations.
     Pki {
         /// Where to; it is made if it is not there.
@@ -181,6 +187,7 @@ fn dispatch(args: Args) -> anyhow::Result<bool> {
         }
         Command::Audit { command: AuditCommand::Verify { log, head } } => verify_audit(&log, head.as_deref()),
         Command::Status { config, json } => show_status(&Config::load(&config)?, json),
+        Command::Reload { config } => reload(&Config::load(&config)?),
         Command::Pki { dir, sites, keep_authority_keys } => {
             make_certificates(&dir, sites, keep_authority_keys)
         }
@@ -253,6 +260,20 @@ fn show_status(config: &Config, json: bool) -> anyhow::Result<bool> {
         true => println!("{}", serde_json::to_string(&status)?),
         false => print!("{}", status.page()),
     }
+    Ok(true)
+}
+
+/// The file was found good here; the encryptor reads it again.
+fn reload(config: &Config) -> anyhow::Result<bool> {
+    let control = config.control.display();
+    let reload = status::reload(&config.control, &config.file)
+        .with_context(|| format!("{control}: no answer; is `qhaul run` running, and are you its user?"))?;
+    if let Some(refusal) = reload.refusal {
+        bail!("refused, the policy stays as it is: {refusal}");
+    }
+    reload.difference.lines().for_each(|line| println!("{line}"));
+    reload.warnings.iter().for_each(|line| println!("warning: {line}"));
+    println!("in force: {}", reload.summary());
     Ok(true)
 }
 

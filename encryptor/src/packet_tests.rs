@@ -1,6 +1,7 @@
 //! The packet path as a whole, without a socket: what `protect` makes, `unprotect` opens, and nothing else.
 
 mod any_iv;
+mod policy;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -108,7 +109,7 @@ impl Rig {
         transform(self, &mut frames, &mut verdicts);
         assert_eq!(verdicts.len(), frames.len(), "one verdict each");
         let outcome = frames.iter().zip(&verdicts).map(|(frame, verdict)| match verdict {
-            Verdict::Send => Ok(frame.data().to_vec()),
+            Verdict::Send | Verdict::Bypass => Ok(frame.data().to_vec()),
             Verdict::Drop(reason) => Err(*reason),
             Verdict::Dummy(_) => Ok(Vec::new()),
             Verdict::HandOver(owner) => panic!("handed to worker {owner}"),

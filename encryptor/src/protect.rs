@@ -1,4 +1,4 @@
-//! From plain frames to ESP packets, a burst at a time: classify, take a sequence number, frame, seal.
+//! From plain frames to ESP packets, a burst at a time: ask the policy, classify, take a sequence number, frame, seal.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,10 +7,11 @@ use std::time::Instant;
 use arrayvec::ArrayVec;
 
 use crate::aead::{SealJob, seal_burst};
-use crate::classify::{Granularity, classify};
+use crate::classify::{FlowId, classify};
 use crate::drops::DropReason;
 use crate::esp::{tail_len, write_trailer};
 use crate::flows::{Admission, TxEpoch};
+use crate::policy::{Decision, Direction, Policy};
 use crate::spi::{Epoch, Spi};
 use crate::wire::{MAX_OUTER_LEN, MacAddr, NextHeader, OuterTemplate, View};
 use crate::xsk::Frame;
@@ -47,6 +48,7 @@ pub struct Protect {
     next_hop: NextHop,
     /// Bytes of an IP packet at the most.
     cipher_mtu: usize,
+    policy: Arc<Policy>,
     active: Option<Box<TxEpoch>>,
     next: Option<Box<TxEpoch>>,
     /// The slot of the epoch in use that is to be carried over to the next one next.
@@ -54,9 +56,15 @@ pub struct Protect {
 }
 
 impl Protect {
-    /// A sender without keys. `cipher_mtu` in bytes, as the interface has it.
+    /// A sender without keys and with the built-in policy. `cipher_mtu` in bytes, as the interface has it.
     pub fn new(template: OuterTemplate, next_hop: NextHop, cipher_mtu: usize) -> Protect {
-        Protect { template, next_hop, cipher_mtu, active: None, next: None, carry_at: 1 }
+        let policy = Arc::new(Policy::new(Vec::new(), None));
+        Protect { template, next_hop, cipher_mtu, policy, active: None, next: None, carry_at: 1 }
+    }
+
+    /// Goes by another policy from the next burst on; gives back the old one.
+    pub fn set_policy(&mut self, policy: Arc<Policy>) -> Arc<Policy> {
+        std::mem::replace(&mut self.policy, policy)
     }
 
     /// Installs an epoch to be probed; gives back one that was installed before and never used.
@@ -109,12 +117,14 @@ impl Protect {
         };
         let (Ok(mac), Some(epoch)) = (refusal, &mut self.active) else {
             let reason = refusal.err().unwrap_or(DropReason::NoEpoch);
-            verdicts.extend(frames.iter().map(|_| Verdict::Drop(reason)));
+            verdicts.extend(frames.iter().map(|frame| without_keys(&self.policy, frame.data(), reason)));
             return;
         };
-        let mut outcomes = ArrayVec::<Result<Framed, DropReason>, BURST>::new();
+        let mut outcomes = ArrayVec::<Result<Framed, Verdict>, BURST>::new();
         outcomes.extend(
-            frames.iter_mut().map(|frame| frame_one(&self.template, self.cipher_mtu, epoch, frame, mac)),
+            frames
+                .iter_mut()
+                .map(|frame| frame_one(&self.template, self.cipher_mtu, &self.policy, epoch, frame, mac)),
         );
         let start = self.template.shape().header_len();
         let mut jobs = ArrayVec::<SealJob<'_>, BURST>::new();
@@ -124,7 +134,7 @@ impl Protect {
                     jobs.push(seal_job(epoch, frame, start, framed));
                     Verdict::Send
                 }
-                Err(reason) => Verdict::Drop(*reason),
+                Err(verdict) => *verdict,
             });
         }
         seal_burst(&mut jobs);
@@ -150,16 +160,43 @@ impl Protect {
     }
 }
 
-/// Everything but the sealing. A sequence number is taken last, so that none is skipped by a frame that cannot go.
+/// Bypass works without keys; all else waits for them.
+fn without_keys(policy: &Policy, frame: &[u8], reason: DropReason) -> Verdict {
+    let bypasses = |view: View| policy.decide(&view, Direction::Outbound) == Decision::Bypass;
+    match policy.bypasses() && View::of_frame(frame).is_some_and(bypasses) {
+        true => Verdict::Bypass,
+        false => Verdict::Drop(reason),
+    }
+}
+
+/// Everything but the sealing, or what becomes of the frame instead.
 fn frame_one(
     template: &OuterTemplate,
     cipher_mtu: usize,
+    policy: &Policy,
     epoch: &mut TxEpoch,
     frame: &mut Frame,
     mac: MacAddr,
+) -> Result<Framed, Verdict> {
+    let view = View::of_frame(frame.data()).ok_or(Verdict::Drop(DropReason::Runt))?;
+    let flow = match policy.decide(&view, Direction::Outbound) {
+        Decision::Protect(granularity) => classify(&view, granularity),
+        Decision::Bypass => return Err(Verdict::Bypass),
+        Decision::Discard => return Err(Verdict::Drop(DropReason::PolicyDiscard)),
+        Decision::Unclear => return Err(Verdict::Drop(DropReason::PolicyUnclear)),
+    };
+    wrap(template, cipher_mtu, epoch, (&flow, view.class()), frame, mac).map_err(Verdict::Drop)
+}
+
+/// Headers and trailer around the frame. A sequence number is taken last, so that none is skipped by a frame that cannot go.
+fn wrap(
+    template: &OuterTemplate,
+    cipher_mtu: usize,
+    epoch: &mut TxEpoch,
+    (flow, class): (&FlowId, u8),
+    frame: &mut Frame,
+    mac: MacAddr,
 ) -> Result<Framed, DropReason> {
-    let view = View::of_frame(frame.data()).ok_or(DropReason::Runt)?;
-    let flow = classify(&view, Granularity::FiveTuple);
     let length = frame.data().len();
     let tail = tail_len(length);
     let shape = template.shape();
@@ -169,7 +206,7 @@ fn frame_one(
     {
         return Err(DropReason::TooBig);
     }
-    let (index, sequence) = match epoch.admit(&flow, length) {
+    let (index, sequence) = match epoch.admit(flow, length) {
         Admission::Granted { index, sequence } => (index, sequence),
         Admission::FlowExhausted => return Err(DropReason::FlowExhausted),
         Admission::TableFull => return Err(DropReason::FlowTableFull),
@@ -177,7 +214,7 @@ fn frame_one(
     let spi = epoch.flow(index).spi;
     let trailer = frame.append(tail).ok_or(DropReason::TooBig)?;
     write_trailer(trailer, NextHeader::Ethernet);
-    let written = write_header(template, frame, mac, view.class(), spi, sequence);
+    let written = write_header(template, frame, mac, class, spi, sequence);
     written.map(|()| Framed { flow: index, sequence }).ok_or(DropReason::TooBig)
 }
 

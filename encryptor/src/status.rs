@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+use crate::policy::Difference;
 
 /// Name and value of counters.
 pub type Rows = BTreeMap<String, u64>;
@@ -117,10 +121,50 @@ pub struct WorkerCounters {
     pub drops: Rows,
 }
 
-/// Asks the encryptor behind a control socket.
+/// What became of a reload.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Reload {
+    /// Why the old policy stays; `None`: the new one is in force.
+    pub refusal: Option<String>,
+    /// What changed.
+    pub difference: Difference,
+    /// Settings that changed in the file, and wait for a restart.
+    pub restart: Vec<String>,
+    /// What somebody should know of the new policy.
+    pub warnings: Vec<String>,
+}
+
+impl Reload {
+    /// A line for people.
+    pub fn summary(&self) -> String {
+        let Difference { removed, added, moved } = &self.difference;
+        let policy = match self.difference.is_empty() {
+            true => "the policy is as it was".to_string(),
+            false => {
+                format!("{} rules removed, {} added, {} moved", removed.len(), added.len(), moved.len())
+            }
+        };
+        match &self.restart[..] {
+            [] => policy,
+            waiting => format!("{policy}; changed too, but only after a restart: {}", waiting.join(", ")),
+        }
+    }
+}
+
+/// Asks the encryptor behind a control socket how it does.
 pub fn ask(socket: &Path) -> io::Result<Status> {
+    request(socket, b"status\n")
+}
+
+/// Has the encryptor behind a control socket put the policy of `file`, an absolute path, in force.
+pub fn reload(socket: &Path, file: &Path) -> io::Result<Reload> {
+    request(socket, &[b"reload ", file.as_os_str().as_bytes(), b"\n"].concat())
+}
+
+fn request<T: DeserializeOwned>(socket: &Path, line: &[u8]) -> io::Result<T> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    stream.write_all(line)?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
     serde_json::from_str(&text).map_err(io::Error::other)

@@ -3,6 +3,7 @@
 //! Nothing that a forged packet carries changes any state: flow state is stored and the replay window marked only
 //! after the packet proved genuine. Nothing is ever sent in reply.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use arrayvec::ArrayVec;
@@ -14,6 +15,7 @@ use crate::esn::IvRule;
 use crate::esp::read_trailer;
 use crate::flows::{Lookup, RxEpoch, RxFlow};
 use crate::ownership::Arrivals;
+use crate::policy::Policy;
 use crate::replay::{ReplayWindow, WINDOW};
 use crate::spi::{Epoch, Spi};
 use crate::wire::{ETH_HLEN, EspHeader, NextHeader, OuterError, OuterShape, parse_outer, source_port};
@@ -94,6 +96,7 @@ pub struct Unprotect {
     iv: IvRule,
     /// Bytes of an Ethernet frame that the plain port takes at the most.
     plain_frame: usize,
+    policy: Arc<Policy>,
     epochs: [Option<Box<RxEpoch>>; Epoch::COUNT],
     budget: Budget,
     derivations: u64,
@@ -102,14 +105,15 @@ pub struct Unprotect {
 }
 
 impl Unprotect {
-    /// A receiver without keys of packets of this `shape`. `nat`: the backhaul rewrites UDP source ports, so they are not checked.
-    /// `plain_frame`: bytes of a frame that fits the plain port.
+    /// A receiver without keys of packets of this `shape`, with the built-in policy. `nat`: the backhaul rewrites UDP source ports,
+    /// so they are not checked. `plain_frame`: bytes of a frame that fits the plain port.
     pub fn new(shape: OuterShape, nat: bool, plain_frame: usize, budget: Budget) -> Unprotect {
         Unprotect {
             shape,
             nat,
             iv: IvRule::Sequence,
             plain_frame,
+            policy: Arc::new(Policy::new(Vec::new(), None)),
             epochs: Default::default(),
             budget,
             derivations: 0,
@@ -125,6 +129,11 @@ impl Unprotect {
     /// Becomes worker `number` of several.
     pub fn share(&mut self, number: u8, arrivals: Arrivals) {
         self.arrivals = Some((number, arrivals));
+    }
+
+    /// Goes by another policy from the next burst on; gives back the old one.
+    pub fn set_policy(&mut self, policy: Arc<Policy>) -> Arc<Policy> {
+        std::mem::replace(&mut self.policy, policy)
     }
 
     /// Installs an epoch; gives back what was held under its number.
@@ -180,6 +189,10 @@ impl Unprotect {
         let mut fresh = FreshFlows::new();
         let mut candidates = ArrayVec::<Candidate, BURST>::new();
         for (place, frame) in frames.iter().enumerate() {
+            if self.policy.takes_as_clear(frame.data()) {
+                verdicts.push(self.clear(frame.data()));
+                continue;
+            }
             let verdict = match self.examine(frame.data(), &mut fresh) {
                 Ok((header, flow, sequence)) => {
                     candidates.push(Candidate { place, header, sequence, flow, genuine: false });
@@ -204,6 +217,15 @@ impl Unprotect {
                 }
                 Err(reason) => Verdict::Drop(reason),
             };
+        }
+    }
+
+    /// A frame that is not to us: it goes on if a bypass rule means it.
+    fn clear(&self, frame: &[u8]) -> Verdict {
+        match self.policy.admits_clear(frame) {
+            true if frame.len() <= self.plain_frame => Verdict::Bypass,
+            true => Verdict::Drop(DropReason::InnerSize),
+            false => Verdict::Drop(DropReason::PolicyClear),
         }
     }
 
@@ -327,7 +349,10 @@ impl Unprotect {
                 let stripped = frame.advance(start);
                 debug_assert!(stripped, "its headers were read from it");
                 frame.truncate(payload);
-                Verdict::Send
+                match self.policy.admits_opened(frame.data()) {
+                    true => Verdict::Send,
+                    false => Verdict::Drop(DropReason::PolicyInbound),
+                }
             }
             NextHeader::Ethernet => Verdict::Drop(DropReason::InnerSize),
         }

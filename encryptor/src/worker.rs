@@ -16,6 +16,7 @@ use crate::counters::{Counters, Gauge, Tally};
 use crate::drops::DropReason;
 use crate::flows::{RxEpoch, TxEpoch};
 use crate::handover::Handover;
+use crate::policy::Policy;
 use crate::protect::Protect;
 use crate::spi::Epoch;
 use crate::unprotect::Unprotect;
@@ -51,6 +52,8 @@ pub enum Command {
     InstallRx(Box<RxEpoch>),
     /// Receive in this epoch no more.
     RetireRx(Epoch),
+    /// Go by this policy from now on.
+    SetPolicy(Arc<Policy>),
     /// Tell how the ports do.
     Report,
     /// Give everything back and end.
@@ -70,6 +73,8 @@ pub enum Event {
     RxRetired(Box<RxEpoch>),
     /// A probe of this epoch proved genuine. Told once for each epoch installed.
     Probed(Epoch),
+    /// Another policy is in force; the one before is handed back, so that the worker never frees it.
+    PolicyReplaced([Arc<Policy>; 2]),
     /// A soft limit asks for the next epoch.
     RotationWish,
     /// How the ports do.
@@ -355,6 +360,10 @@ impl Worker {
                     }
                     self.outbox.push(frame);
                 }
+                Verdict::Bypass => {
+                    counters.add(if side == Side::Plain { Tally::BypassIn } else { Tally::BypassOut }, 1);
+                    self.outbox.push(frame);
+                }
                 Verdict::Dummy(epoch) => {
                     counters.add(Tally::Dummies, 1);
                     probed.push(epoch);
@@ -444,6 +453,10 @@ impl Worker {
                 if let Some(old) = unprotect.retire(epoch) {
                     self.tell(Event::RxRetired(old));
                 }
+            }
+            Command::SetPolicy(policy) => {
+                let old = [protect.set_policy(policy.clone()), unprotect.set_policy(policy)];
+                self.tell(Event::PolicyReplaced(old));
             }
             Command::Report => self.report(),
             Command::Stop => self.stopped = true,

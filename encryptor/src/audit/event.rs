@@ -36,6 +36,8 @@ pub enum Kind {
     Limit,
     /// The key supply changed; `state` says to what.
     Alarm,
+    /// Another policy was put in force; `reason` says how it differs.
+    Policy,
     /// The encryptor started.
     Start,
     /// The encryptor was stopped.

@@ -4,10 +4,12 @@
 //! again whether it makes sense. Whether this host can carry it out is another question, asked by [`crate::check`].
 
 mod feed;
+mod policy;
 mod raw;
 #[cfg(test)]
 mod tests;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::num::NonZeroU32;
@@ -21,6 +23,7 @@ use crate::flows::FlowLimits;
 use crate::keys::Combine;
 use crate::link::IdentityFiles;
 use crate::plan::PlanInput;
+use crate::policy::Policy;
 use crate::wire::{Encap, Ends, OuterShape};
 use crate::xsk::BindMode;
 
@@ -117,6 +120,12 @@ pub struct Config {
     pub flows: u32,
     /// Frames in each of a port's rings.
     pub ring: u32,
+    /// What may cross, and how.
+    pub policy: Policy,
+    /// Where it was read from.
+    pub file: PathBuf,
+    /// All settings as typed, the policy left out: a reload looks for those that changed.
+    pub typed: toml::Table,
 }
 
 impl Config {
@@ -126,13 +135,33 @@ impl Config {
         let text = std::fs::read_to_string(file).map_err(|cause| {
             error(format!("cannot be read ({cause}): give the site's file with --config"))
         })?;
-        Config::parse(&text, file.parent().unwrap_or(Path::new("."))).map_err(error)
+        let config = Config::parse(&text, file.parent().unwrap_or(Path::new("."))).map_err(error)?;
+        let file = std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
+        Ok(Config { file, ..config })
     }
 
     /// Checks a file's text; `folder` is where relative paths start from.
     pub fn parse(text: &str, folder: &Path) -> Result<Config, String> {
         let raw: raw::Raw = toml::from_str(text).map_err(|error| located(text, &error))?;
-        raw.check(folder)
+        let mut typed: toml::Table = toml::from_str(text).map_err(|error| located(text, &error))?;
+        typed.remove("policy");
+        Ok(Config { typed, ..raw.check(folder)? })
+    }
+
+    /// Settings besides the policy that are not as they are in `other`, such as "worker.flows", sorted.
+    pub fn changed_settings(&self, other: &Config) -> Vec<String> {
+        let flat = |table: &toml::Table| -> BTreeMap<String, toml::Value> {
+            let sections = table.iter().flat_map(|(name, value)| match value {
+                toml::Value::Table(section) => {
+                    section.iter().map(|(key, value)| (format!("{name}.{key}"), value.clone())).collect()
+                }
+                value => vec![(name.clone(), value.clone())],
+            });
+            sections.collect()
+        };
+        let (ours, theirs) = (flat(&self.typed), flat(&other.typed));
+        let names: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
+        names.into_iter().filter(|name| ours.get(*name) != theirs.get(*name)).cloned().collect()
     }
 
     /// What `qhaul plan` starts from: this link alone, of which the key server's rate is not known.

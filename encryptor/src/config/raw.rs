@@ -8,6 +8,7 @@ use qhaul_keyfeed::SaeId;
 use serde::{Deserialize, Deserializer, de::Error};
 
 use super::feed::{RawKeyFiles, RawKmes, feed};
+use super::policy::{RawRule, policy};
 use super::{Config, Mode, Polling};
 use crate::esn::IvRule;
 use crate::flows::FlowLimits;
@@ -31,6 +32,8 @@ pub(super) struct Raw {
     #[serde(default)]
     worker: Worker,
     audit: Option<RawAudit>,
+    #[serde(default)]
+    policy: Vec<RawRule>,
 }
 
 #[derive(Deserialize)]
@@ -251,6 +254,9 @@ impl Raw {
             mode: self.worker.mode,
             flows: self.worker.flows,
             ring: self.worker.ring,
+            policy: policy(self.policy, self.cipher.address.into())?,
+            file: PathBuf::new(),
+            typed: toml::Table::new(),
         })
     }
 

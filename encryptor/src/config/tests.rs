@@ -100,6 +100,15 @@ fn the_pool_is_a_number_or_a_time() {
 }
 
 #[test]
+fn a_reload_names_the_settings_that_it_cannot_change() {
+    let old = parse(SAMPLE).unwrap();
+    let new = SAMPLE.replacen("flows = 16384", "flows = 8192", 1).replacen("nat = false", "", 1);
+    let new = parse(&format!("{new}\n[[policy]]\naction = \"protect\"")).unwrap();
+    assert_eq!(old.changed_settings(&new), ["cipher.nat", "worker.flows"]);
+    assert!(old.changed_settings(&old).is_empty());
+}
+
+#[test]
 fn a_fingerprint_is_read_with_or_without_colons() {
     let pinned = |text: &str| {
         parse(&SAMPLE.replacen("# peer_fingerprint = \"...\"", &format!("peer_fingerprint = \"{text}\""), 1))

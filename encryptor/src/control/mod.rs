@@ -3,11 +3,12 @@
 //! One loop on mio: link channel, key server's answers, worker's events, status requests, signals. The state machines
 //! of [`crate::epoch`] decide; this carries out.
 
+mod control_socket;
 mod crew;
 mod feed;
 mod link;
+mod reload;
 mod site;
-mod status_socket;
 mod tables;
 mod telling;
 mod witness;
@@ -42,17 +43,18 @@ use crate::wire::{ETH_HLEN, MacAddr, OuterTemplate};
 use crate::worker::Transforms;
 use crate::{check, secure};
 
+use control_socket::{ControlSocket, Request};
 use crew::Crew;
 use feed::Feed;
 use link::Link;
 use site::{Site, SiteParts};
-use status_socket::StatusSocket;
 use tables::Tables;
 use witness::Witness;
 
 const WAKE: Token = Token(0);
 const SIGNALS: Token = Token(1);
-const STATUS: Token = Token(2);
+/// The control socket, and after it its connections.
+const CONTROL: Token = Token(2);
 const LINK: Token = Token(16);
 /// Derivations for flows that were not seen, each second: about a fifth of a core, so that a flood of forged packets has
 /// to be far larger before the flows of a new epoch wait for theirs.
@@ -125,7 +127,7 @@ pub fn run(config: &Config, log: KeyLog) -> Result<(), RunError> {
     let waker = Arc::new(Waker::new(poll.registry(), WAKE).map_err(io_error("eventfd"))?);
     let feeder = feeder(config, &waker)?;
     let link = open_link(config, &poll)?;
-    let status = StatusSocket::open(&config.control)?;
+    let control = ControlSocket::open(&config.control, CONTROL)?;
     let audit = match &config.audit {
         Some((path, max_bytes)) => Audit::open(path, *max_bytes)?,
         None => Audit::off(),
@@ -156,20 +158,20 @@ pub fn run(config: &Config, log: KeyLog) -> Result<(), RunError> {
         "link \"{}\": {} to {}, combine = \"{}\"",
         config.link, config.address, config.peer, config.combine
     );
-    let result = turn_until_done(&mut poll, &signals, status, &mut site);
+    let result = turn_until_done(&mut poll, &signals, control, &mut site);
     site.end(result)
 }
 
 fn turn_until_done(
     poll: &mut Poll,
     signals: &SignalFd,
-    mut status: StatusSocket,
+    mut control: ControlSocket,
     site: &mut Site,
 ) -> Result<(), RunError> {
     let registry = poll.registry();
     registry
         .register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)
-        .and_then(|()| status.register(registry, STATUS))
+        .and_then(|()| control.register(registry))
         .map_err(io_error("epoll"))?;
     let mut events = Events::with_capacity(64);
     loop {
@@ -184,21 +186,29 @@ fn turn_until_done(
         for event in &events {
             match event.token() {
                 WAKE => {}
-                SIGNALS => {
-                    if let Ok(Some(signal)) = signals.read_signal() {
+                SIGNALS => match signals.read_signal() {
+                    Ok(Some(signal)) if signal.ssi_signo == Signal::SIGHUP as u32 => site.reload_own_file(),
+                    Ok(Some(signal)) => {
                         info!("signal {}: stopping", signal.ssi_signo);
                         return Ok(());
                     }
-                }
-                STATUS => status.serve(|| site.status(now)),
+                    _ => {}
+                },
+                token if control.owns(token) => control.ready(token, now),
                 token => site.link_ready(token, now)?,
             }
+        }
+        for (client, request) in control.requests(now) {
+            client.answer(match request {
+                Request::Status => serde_json::to_vec(&site.status(now)),
+                Request::Reload(file) => serde_json::to_vec(&site.reload(&file)),
+            });
         }
         site.turn(now)?;
     }
 }
 
-/// Signals that end the process become events, so that every exit that can be caught takes the same way.
+/// SIGHUP reloads. Signals that end the process become events, so that every exit that can be caught takes the same way.
 fn take_signals() -> Result<SignalFd, RunError> {
     let mask = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT]);
     mask.thread_block()
@@ -268,10 +278,14 @@ fn transforms(
     let template = OuterTemplate::new(mac, config.ends(), config.encap(), TTL);
     let plain_frame = ports.plain.mtu as usize + ETH_HLEN + 8;
     let budget = Budget::new(config.flows.max(DERIVATIONS), config.flows.max(DERIVATIONS));
+    let mut protect = Protect::new(template, next_hop.clone(), ports.cipher.mtu as usize);
     let mut unprotect =
         Unprotect::new(config.outer_shape(), config.nat, plain_frame, budget).with_iv(config.iv);
     if config.cores.len() > 1 {
         unprotect.share(number, arrivals.clone());
     }
-    Transforms { protect: Protect::new(template, next_hop.clone(), ports.cipher.mtu as usize), unprotect }
+    let policy = Arc::new(config.policy.clone());
+    protect.set_policy(policy.clone());
+    unprotect.set_policy(policy);
+    Transforms { protect, unprotect }
 }

@@ -194,6 +194,10 @@ impl Site {
                 agreement.rotation_wish();
                 Vec::new()
             }
+            Event::PolicyReplaced(_) => {
+                info!("worker {worker} goes by the policy that was loaded");
+                Vec::new()
+            }
             Event::Report(ports) => {
                 self.ports[usize::from(worker)] = ports;
                 Vec::new()

@@ -56,6 +56,11 @@ impl Witness {
         self.note(Event::new(Kind::Withdrawn).direction(Direction::Tx));
     }
 
+    /// Another policy is in force.
+    pub(super) fn policy(&mut self, change: &str) {
+        self.note(Event::new(Kind::Policy).reason(change));
+    }
+
     /// A soft limit asks for the next epoch.
     pub(super) fn soft_limit(&mut self) {
         self.note(Event::limit(Limit::Soft).direction(Direction::Tx));

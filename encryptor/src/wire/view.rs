@@ -16,6 +16,22 @@ pub enum Seen<T> {
     Is(T),
 }
 
+impl<T> Seen<T> {
+    /// The same of what is seen, if it is.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Seen<U> {
+        self.and_then(|value| Seen::Is(change(value)))
+    }
+
+    /// What is seen behind it, if it is seen.
+    pub fn and_then<U>(self, next: impl FnOnce(T) -> Seen<U>) -> Seen<U> {
+        match self {
+            Seen::Absent => Seen::Absent,
+            Seen::Hidden => Seen::Hidden,
+            Seen::Is(value) => next(value),
+        }
+    }
+}
+
 /// What tells sessions over one pair of ports apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Session {

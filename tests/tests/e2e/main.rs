@@ -9,6 +9,7 @@ mod crash;
 mod fail_closed;
 mod hostile_wire;
 mod oracle;
+mod policy;
 mod rotation;
 mod secrecy;
 mod weather;
