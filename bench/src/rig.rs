@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use arrayvec::ArrayVec;
 
+use qhaul::aead::Engine;
 use qhaul::budget::Budget;
 use qhaul::flows::{FlowLimits, RxEpoch, RxTable, RxTerms, TxEpoch, TxTable, TxTerms};
 use qhaul::keylog::KeyLog;
@@ -34,7 +35,7 @@ pub(crate) struct Rig {
 
 impl Rig {
     /// For `flows` flows.
-    pub(crate) fn new(flows: u32) -> Result<Rig> {
+    pub(crate) fn new(engine: Engine, flows: u32) -> Result<Rig> {
         let mut umem = Umem::new(2 * BURST as u32, 4096)?;
         let next_hop = NextHop::default();
         next_hop.set(Some(MacAddr([2, 0, 0, 0, 0, 2])));
@@ -45,22 +46,27 @@ impl Rig {
         let expires = now + Duration::from_secs(86_400);
         let terms = TxTerms { lane: 0, flows, expires, limits: FlowLimits::default(), log: KeyLog::off() };
         let key = Arc::new(EpochKey::new(&[7; 32])?);
-        let tx = TxEpoch::new(TxTable::new(flows), Epoch::FIRST, key.clone(), terms)?;
+        let tx = TxEpoch::new(TxTable::new(engine, flows), Epoch::FIRST, key.clone(), terms)?;
         protect.install(Box::new(tx));
         ensure!(protect.switch(Epoch::FIRST).0, "the epoch is installed");
         let (lanes, owners) = ([0].into(), Owners::sole());
         let terms = RxTerms { epoch: Epoch::FIRST, lanes, key, worker: 0, owners, log: KeyLog::off() };
-        let rx = RxEpoch::new(RxTable::new(flows, flows), terms)?;
+        let rx = RxEpoch::new(RxTable::new(engine, flows, flows), terms)?;
         unprotect.install(Box::new(rx));
         let frames: Option<Vec<Frame>> = (0..BURST).map(|_| umem.alloc()).collect();
         let frames = frames.context("the UMEM has a burst of frames")?;
         Ok(Rig { umem, protect, unprotect, frames, verdicts: ArrayVec::new(), now })
     }
 
-    /// Writes plain frames of `size` bytes, of the flows that `flow` names.
-    pub(crate) fn load(&mut self, size: usize, mut flow: impl FnMut() -> u32) -> Result<()> {
-        for frame in &mut self.frames {
-            ensure!(frame.fill_from(&udp(size, flow())), "a frame of {size} bytes does not fit");
+    /// Writes plain frames, of the lengths that `length` gives by their number and of the flows that `flow` names.
+    pub(crate) fn load(
+        &mut self,
+        length: impl Fn(usize) -> usize,
+        mut flow: impl FnMut() -> u32,
+    ) -> Result<()> {
+        for (number, frame) in self.frames.iter_mut().enumerate() {
+            let length = length(number);
+            ensure!(frame.fill_from(&udp(length, flow())), "a frame of {length} bytes does not fit");
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::fs;
 
 use nix::unistd::geteuid;
 
+use crate::aead;
 use crate::config::Config;
 use crate::datapath::{MAX_PLAIN_MTU, ONE_BUFFER_MTU, cipher_mtu_needed, has_address};
 use crate::keys::Psk;
@@ -55,6 +56,7 @@ pub fn host(config: &Config) -> (Vec<Finding>, Option<Ports>) {
     }
     policy(config, &mut findings);
     cores::look(config, &mut findings);
+    engine(config, &mut findings);
     if config.combine.needs_qkd() {
         findings.add(Grade::Fine, Plan::new(&config.plan_input()).verdict());
     }
@@ -113,6 +115,13 @@ fn interfaces(config: &Config, findings: &mut Findings) -> Option<Ports> {
     };
     let (plain, cipher) = (find("plain.interface", &config.plain), find("cipher.interface", &config.cipher));
     Some(Ports { plain: plain?, cipher: cipher? })
+}
+
+fn engine(config: &Config, findings: &mut Findings) {
+    match aead::choose(config.engine) {
+        Ok(chosen) => findings.add(Grade::Fine, chosen.line),
+        Err(error) => findings.add(Grade::Fault, error.to_string()),
+    }
 }
 
 fn mtu(config: &Config, ports: &Ports, findings: &mut Findings) {

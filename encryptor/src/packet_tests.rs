@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use arrayvec::ArrayVec;
 use proptest::prelude::*;
 
+use crate::aead::Engine;
 use crate::budget::Budget;
 use crate::drops::DropReason;
 use crate::flows::{FlowLimits, RxEpoch, RxTable, RxTerms, TxEpoch, TxTable, TxTerms};
@@ -69,7 +70,7 @@ impl Rig {
     fn install(&mut self, epoch: Epoch) {
         let expires = self.now + Duration::from_secs(60);
         let terms = TxTerms { lane: 0, flows: 8, expires, limits: FlowLimits::default(), log: KeyLog::off() };
-        let tx = TxEpoch::new(TxTable::new(8), epoch, key(epoch), terms).unwrap();
+        let tx = TxEpoch::new(TxTable::new(Engine::Ring, 8), epoch, key(epoch), terms).unwrap();
         self.protect.install(Box::new(tx));
         let terms = RxTerms {
             epoch,
@@ -79,7 +80,7 @@ impl Rig {
             owners: Owners::sole(),
             log: KeyLog::off(),
         };
-        let rx = RxEpoch::new(RxTable::new(8, 8), terms).unwrap();
+        let rx = RxEpoch::new(RxTable::new(Engine::Ring, 8, 8), terms).unwrap();
         self.unprotect.install(Box::new(rx));
     }
 

@@ -150,7 +150,7 @@ impl Protect {
         let Some(body) = frame.append(tail) else { return false };
         write_trailer(body, NextHeader::None);
         let Admission::Granted { index, sequence } = epoch.admit_probe(0) else { return false };
-        let spi = epoch.flow(index).spi;
+        let spi = epoch.spi(index);
         if write_header(&self.template, frame, mac, 0, spi, sequence).is_none() {
             return false;
         }
@@ -211,7 +211,7 @@ fn wrap(
         Admission::FlowExhausted => return Err(DropReason::FlowExhausted),
         Admission::TableFull => return Err(DropReason::FlowTableFull),
     };
-    let spi = epoch.flow(index).spi;
+    let spi = epoch.spi(index);
     let trailer = frame.append(tail).ok_or(DropReason::TooBig)?;
     write_trailer(trailer, NextHeader::Ethernet);
     let written = write_header(template, frame, mac, class, spi, sequence);
@@ -232,6 +232,6 @@ fn write_header(
 
 /// `start`: where the ciphertext begins.
 fn seal_job<'a>(epoch: &'a TxEpoch, frame: &'a mut Frame, start: usize, framed: &Framed) -> SealJob<'a> {
-    let flow = epoch.flow(framed.flow);
-    SealJob { key: &flow.key, spi: flow.spi, sequence: framed.sequence, body: &mut frame.data_mut()[start..] }
+    let (key, spi) = (epoch.key(framed.flow), epoch.spi(framed.flow));
+    SealJob { key, spi, sequence: framed.sequence, body: &mut frame.data_mut()[start..] }
 }

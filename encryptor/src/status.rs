@@ -29,6 +29,8 @@ pub struct Status {
     pub uptime_s: u64,
     /// What was found to work: "zero-copy", "native-copy" or "generic".
     pub mode: String,
+    /// The AEAD engine at work: "ring" or "ipsec-mb".
+    pub engine: String,
     /// Whether flow keys are written to a file. Never so in operation.
     pub key_log: bool,
     /// Whether the link channel stands.
@@ -201,7 +203,10 @@ impl Status {
         }
         line("channel", if self.channel { "connected".into() } else { "not connected".into() });
         line("next hop", self.next_hop.clone().unwrap_or_else(|| "not resolved".into()));
-        line("data path", format!("{}, up {} s, process {}", self.mode, self.uptime_s, self.pid));
+        line(
+            "data path",
+            format!("{}, engine {}, up {} s, process {}", self.mode, self.engine, self.uptime_s, self.pid),
+        );
         if self.workers.len() > 1 {
             for WorkerStatus { core, tx_flows, rx_flows, counters } in &self.workers {
                 let count = |name: &str| counters.tallies.get(name).copied().unwrap_or_default();

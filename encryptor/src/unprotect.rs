@@ -13,23 +13,14 @@ use crate::budget::Budget;
 use crate::drops::DropReason;
 use crate::esn::IvRule;
 use crate::esp::read_trailer;
-use crate::flows::{Lookup, RxEpoch, RxFlow};
+use crate::flows::{FlowRef, Lookup, RxEpoch};
 use crate::ownership::Arrivals;
 use crate::policy::Policy;
-use crate::replay::{ReplayWindow, WINDOW};
-use crate::spi::{Epoch, Spi};
+use crate::replay::WINDOW;
+use crate::spi::Epoch;
 use crate::wire::{ETH_HLEN, EspHeader, NextHeader, OuterError, OuterShape, parse_outer, source_port};
 use crate::xsk::Frame;
 use crate::{BURST, Verdict};
-
-/// Where the key of a packet is.
-#[derive(Clone, Copy)]
-enum FlowRef {
-    /// In the epoch's table.
-    Stored(usize),
-    /// In this burst's list of flows that were not seen before.
-    Fresh(usize),
-}
 
 /// A packet that passed the checks in front of the AEAD.
 struct Candidate {
@@ -54,29 +45,6 @@ impl From<DropReason> for Refusal {
     }
 }
 
-/// A flow first seen in this burst.
-struct Fresh {
-    spi: Spi,
-    state: FreshState,
-}
-
-#[expect(clippy::large_enum_variant, reason = "a box for each unseen SPI would let forged packets allocate")]
-enum FreshState {
-    /// No packet of it proved genuine so far.
-    Unproven(RxFlow),
-    /// It is in the table now, at this index.
-    Stored(usize),
-}
-
-impl Fresh {
-    fn unproven(&self) -> Option<&RxFlow> {
-        match &self.state {
-            FreshState::Unproven(flow) => Some(flow),
-            FreshState::Stored(_) => None,
-        }
-    }
-}
-
 /// Where the packets of a burst come from.
 #[derive(Clone, Copy)]
 enum Origin<'a> {
@@ -85,8 +53,6 @@ enum Origin<'a> {
     /// For each packet the worker whose queue it arrived on.
     Workers(&'a [u8]),
 }
-
-type FreshFlows = ArrayVec<Fresh, BURST>;
 
 /// The receiving side of one worker.
 #[derive(Debug)]
@@ -186,14 +152,13 @@ impl Unprotect {
     ) {
         verdicts.clear();
         self.budget.refill(now);
-        let mut fresh = FreshFlows::new();
         let mut candidates = ArrayVec::<Candidate, BURST>::new();
         for (place, frame) in frames.iter().enumerate() {
             if self.policy.takes_as_clear(frame.data()) {
                 verdicts.push(self.clear(frame.data()));
                 continue;
             }
-            let verdict = match self.examine(frame.data(), &mut fresh) {
+            let verdict = match self.examine(frame.data()) {
                 Ok((header, flow, sequence)) => {
                     candidates.push(Candidate { place, header, sequence, flow, genuine: false });
                     Verdict::Send
@@ -207,16 +172,19 @@ impl Unprotect {
             };
             verdicts.push(verdict);
         }
-        self.open(frames, &mut candidates, &fresh);
+        self.open(frames, &mut candidates);
         for candidate in &candidates {
             let place = candidate.place;
-            verdicts[place] = match self.conclude(candidate, &mut fresh) {
+            verdicts[place] = match self.conclude(candidate) {
                 Ok(()) => {
                     self.note_arrival(candidate, origin);
                     self.unwrap(&mut frames[place], candidate)
                 }
                 Err(reason) => Verdict::Drop(reason),
             };
+        }
+        for epoch in self.epochs.iter_mut().flatten() {
+            epoch.forget_fresh();
         }
     }
 
@@ -230,11 +198,7 @@ impl Unprotect {
     }
 
     /// All checks in front of the AEAD. Gives the sequence number too.
-    fn examine(
-        &mut self,
-        frame: &[u8],
-        fresh: &mut FreshFlows,
-    ) -> Result<(EspHeader, FlowRef, u64), Refusal> {
+    fn examine(&mut self, frame: &[u8]) -> Result<(EspHeader, FlowRef, u64), Refusal> {
         let header = parse_outer(frame, self.shape).map_err(|error| match error {
             OuterError::Truncated => DropReason::Truncated,
             OuterError::Malformed => DropReason::Malformed,
@@ -243,50 +207,37 @@ impl Unprotect {
         if !self.nat && header.source_port.is_some_and(|port| port != source_port(header.spi)) {
             return Err(DropReason::SourcePort.into());
         }
-        let epoch = self.epochs[header.spi.epoch().index()].as_deref().ok_or(DropReason::EpochUnknown)?;
+        let epoch = self.epochs[header.spi.epoch().index()].as_deref_mut().ok_or(DropReason::EpochUnknown)?;
         let flow = match epoch.lookup(header.spi) {
             Lookup::OutOfRange => return Err(DropReason::BadSpi.into()),
             Lookup::Owner(owner) => return Err(Refusal::Owner(owner)),
             Lookup::Full => return Err(DropReason::RxTableFull.into()),
-            Lookup::Known(index) => FlowRef::Stored(index),
-            Lookup::Unseen => match fresh.iter().position(|one| one.spi == header.spi) {
-                Some(index) => FlowRef::Fresh(index),
-                None => {
-                    if !self.budget.take() {
-                        return Err(DropReason::DerivationBudget.into());
-                    }
-                    self.derivations += 1;
-                    let flow = epoch.derive(header.spi).map_err(|_| DropReason::DerivationBudget)?;
-                    fresh.push(Fresh { spi: header.spi, state: FreshState::Unproven(flow) });
-                    FlowRef::Fresh(fresh.len() - 1)
+            Lookup::Known(flow) => flow,
+            Lookup::Unseen => {
+                if !self.budget.take() {
+                    return Err(DropReason::DerivationBudget.into());
                 }
-            },
+                self.derivations += 1;
+                epoch.derive(header.spi).map_err(|_| DropReason::DerivationBudget)?
+            }
         };
-        let window = match flow {
-            FlowRef::Stored(index) => &epoch.flow(index).window,
-            FlowRef::Fresh(_) => &const { ReplayWindow::new() },
-        };
+        let window = epoch.window(flow);
         let sequence = self.iv.sequence(&header, window.highest(), WINDOW);
         let sequence = sequence.filter(|&sequence| window.may_come(sequence)).ok_or(DropReason::Replayed)?;
         Ok((header, flow, sequence))
     }
 
-    fn open(&self, frames: &mut [Frame], candidates: &mut [Candidate], fresh: &FreshFlows) {
+    fn open(&self, frames: &mut [Frame], candidates: &mut [Candidate]) {
         let mut jobs = ArrayVec::<OpenJob<'_>, BURST>::new();
         let mut frames = frames.iter_mut().enumerate();
         for candidate in candidates.iter() {
             let Some((_, frame)) = frames.find(|(place, _)| *place == candidate.place) else { break };
             let header = &candidate.header;
-            let epoch = self.epochs[header.spi.epoch().index()].as_deref();
-            let flow = match candidate.flow {
-                FlowRef::Fresh(index) => fresh[index].unproven(),
-                FlowRef::Stored(index) => epoch.map(|epoch| epoch.flow(index)),
-            };
-            let Some(RxFlow { key, .. }) = flow else { break };
+            let Some(epoch) = self.epochs[header.spi.epoch().index()].as_deref() else { break };
+            let key = epoch.key(candidate.flow);
             let body = &mut frame.data_mut()[header.start..header.start + header.body];
-            let (spi, iv) = (header.spi, header.iv);
-            let (sequence_high, sequence_low) = ((candidate.sequence >> 32) as u32, header.sequence_low);
-            jobs.push(OpenJob { key, spi, iv, sequence_high, sequence_low, body, genuine: false });
+            let sequence = candidate.sequence & !0xffff_ffff | u64::from(header.sequence_low);
+            jobs.push(OpenJob { key, spi: header.spi, iv: header.iv, sequence, body, genuine: false });
         }
         open_burst(&mut jobs);
         for (candidate, job) in candidates.iter_mut().zip(&jobs) {
@@ -295,7 +246,7 @@ impl Unprotect {
     }
 
     /// What a genuine packet changes: its flow is stored, its number marked.
-    fn conclude(&mut self, candidate: &Candidate, fresh: &mut FreshFlows) -> Result<(), DropReason> {
+    fn conclude(&mut self, candidate: &Candidate) -> Result<(), DropReason> {
         let header = &candidate.header;
         if !candidate.genuine {
             return Err(DropReason::Icv);
@@ -304,23 +255,11 @@ impl Unprotect {
             return Err(DropReason::SequenceMismatch);
         }
         let epoch = self.epochs[header.spi.epoch().index()].as_deref_mut().ok_or(DropReason::EpochUnknown)?;
-        let index = match candidate.flow {
-            FlowRef::Stored(index) => index,
-            FlowRef::Fresh(index) => match &mut fresh[index] {
-                Fresh { state: FreshState::Stored(index), .. } => *index,
-                Fresh { spi, state: state @ FreshState::Unproven(_) } => {
-                    self.budget.refund();
-                    let index = epoch.next_index();
-                    let FreshState::Unproven(flow) = std::mem::replace(state, FreshState::Stored(index))
-                    else {
-                        return Err(DropReason::RxTableFull);
-                    };
-                    epoch.store(*spi, flow);
-                    index
-                }
-            },
-        };
-        match epoch.flow_mut(index).window.mark(candidate.sequence) {
+        let (index, new) = epoch.store(candidate.flow);
+        if new {
+            self.budget.refund();
+        }
+        match epoch.mark(index, candidate.sequence) {
             true => Ok(()),
             false => Err(DropReason::Replayed),
         }

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use qhaul_keyfeed::SaeId;
 
+use crate::aead;
 use crate::esn::IvRule;
 use crate::flows::FlowLimits;
 use crate::keys::Combine;
@@ -114,6 +115,8 @@ pub struct Config {
     pub cores: Vec<usize>,
     /// Whether they may sleep.
     pub polling: Polling,
+    /// What encrypts.
+    pub engine: aead::Choice,
     /// How they attach.
     pub mode: Mode,
     /// Flows per direction and epoch at the most.

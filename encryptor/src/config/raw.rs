@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, de::Error};
 use super::feed::{RawKeyFiles, RawKmes, feed};
 use super::policy::{RawRule, policy};
 use super::{Config, Mode, Polling};
+use crate::aead;
 use crate::esn::IvRule;
 use crate::flows::FlowLimits;
 use crate::keys::Combine;
@@ -152,6 +153,7 @@ struct Worker {
     core: Option<usize>,
     cores: Option<Vec<usize>>,
     polling: Polling,
+    engine: aead::Choice,
     mode: Mode,
     flows: u32,
     ring: u32,
@@ -163,6 +165,7 @@ impl Default for Worker {
             core: None,
             cores: None,
             polling: Polling::Adaptive,
+            engine: aead::Choice::Auto,
             mode: Mode::Auto,
             flows: 16_384,
             ring: 2048,
@@ -251,6 +254,7 @@ impl Raw {
             pool: self.keys.pool.keys(self.keys.rotate),
             cores: self.worker.cores()?,
             polling: self.worker.polling,
+            engine: self.worker.engine,
             mode: self.worker.mode,
             flows: self.worker.flows,
             ring: self.worker.ring,

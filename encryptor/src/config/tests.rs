@@ -36,6 +36,7 @@ fn each_mistake_is_one_line_that_names_it() {
         ("core = 1", "core = 1\ncores = [1, 2]", "worker.cores"),
         ("core = 1", "cores = [1, 1]", "worker.cores"),
         ("core = 1", "cores = []", "worker.cores"),
+        ("engine = \"auto\"", "engine = \"openssl\"", "ipsec-mb"),
         ("hard_limit = \"600s\"", "hard_limit = \"30s\"", "keys.hard_limit"),
         ("link = \"madrid-lisbon\"", "", "link"),
         ("[kme]", "[kmee]", "kme"),

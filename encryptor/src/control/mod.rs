@@ -27,6 +27,7 @@ use tracing::{info, warn};
 
 use qhaul_keyfeed::{Feeder, SourceError};
 
+use crate::aead::{self, EngineError};
 use crate::audit::{Audit, AuditError};
 use crate::budget::Budget;
 use crate::config::Config;
@@ -70,9 +71,9 @@ pub enum RunError {
     /// The host cannot carry the configuration out.
     #[error("{0}")]
     Host(String),
-    /// The engine is broken.
-    #[error("{0}")]
-    Engine(&'static str),
+    /// The engine is not there, or broken.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
     /// The audit log.
     #[error(transparent)]
     Audit(#[from] AuditError),
@@ -119,7 +120,8 @@ fn io_error(action: &str) -> impl FnOnce(io::Error) -> RunError {
 
 /// Runs a site until a signal ends it.
 pub fn run(config: &Config, log: KeyLog) -> Result<(), RunError> {
-    crate::aead::self_test().map_err(RunError::Engine)?;
+    let aead::Chosen { engine, line } = aead::choose(config.engine)?;
+    info!("{line}");
     let signals = take_signals()?;
     let ports = host(config)?;
     secure::lock_memory()?;
@@ -145,10 +147,11 @@ pub fn run(config: &Config, log: KeyLog) -> Result<(), RunError> {
         agreement: Agreement::new(terms, config.flows, config.pool, config.cores.len()),
         link,
         feed: Feed::new(feeder),
-        tables: Tables::new(config, arrivals, log),
+        tables: Tables::new(engine, config, arrivals, log),
         crew,
         programs: path.programs,
         mode: path.mode,
+        engine,
         next_hop,
         cipher_index: ports.cipher.index,
         witness: Witness::new(audit, &config.link),
@@ -252,7 +255,7 @@ fn open_link(config: &Config, poll: &Poll) -> Result<Link, RunError> {
 fn terms(config: &Config) -> Result<Terms, RunError> {
     let mut session = [0; 16];
     aws_lc_rs::rand::fill(&mut session)
-        .map_err(|_| RunError::Engine("the system's random number generator failed"))?;
+        .map_err(|_| RunError::Host("the system's random number generator failed".into()))?;
     Ok(Terms {
         link: config.link.clone(),
         sae: config.sae.to_string(),

@@ -11,6 +11,7 @@ use super::feed::Feed;
 use super::link::{Link, LinkEvent};
 use super::tables::Tables;
 use super::witness::Witness;
+use crate::aead::Engine;
 use crate::audit::Direction;
 use crate::config::Config;
 use crate::counters::Gauge;
@@ -34,6 +35,7 @@ pub(super) struct SiteParts {
     pub(super) crew: Crew,
     pub(super) programs: Programs,
     pub(super) mode: &'static str,
+    pub(super) engine: Engine,
     pub(super) next_hop: NextHop,
     pub(super) cipher_index: u32,
     pub(super) witness: Witness,

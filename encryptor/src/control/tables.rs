@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::aead::Engine;
 use crate::config::Config;
 use crate::flows::{FlowLimits, RxEpoch, RxTable, RxTerms, TxEpoch, TxTable, TxTerms};
 use crate::keylog::KeyLog;
@@ -13,6 +14,7 @@ use crate::spi::Epoch;
 /// Free tables, and what new ones are made by.
 #[derive(Debug)]
 pub(super) struct Tables {
+    engine: Engine,
     workers: u32,
     capacity: u32,
     limits: FlowLimits,
@@ -26,11 +28,12 @@ impl Tables {
     /// All that the rotation needs at once is made now, so that memory stays as it is: to send, the epoch in use, the next and
     /// the last; to receive, these and all that are kept for the grace time, with room for a worker or a control thread that is
     /// late. `arrivals` tells where the flows of a new epoch belong.
-    pub(super) fn new(config: &Config, arrivals: Arrivals, log: KeyLog) -> Tables {
+    pub(super) fn new(engine: Engine, config: &Config, arrivals: Arrivals, log: KeyLog) -> Tables {
         let workers = config.cores.len();
         let leaving = config.grace.as_millis().div_ceil(config.rotate.as_millis().max(1)) as usize;
         let to_receive = (3 + leaving + leaving / 2).min(Epoch::COUNT - 1);
         let mut tables = Tables {
+            engine,
             workers: workers as u32,
             capacity: config.flows,
             limits: config.limits,
@@ -51,7 +54,10 @@ impl Tables {
 
     /// What the tables take, for people.
     pub(super) fn memory(&self) -> String {
-        let (tx, rx) = (TxTable::size(self.share()), RxTable::size(self.capacity, self.rx_share()));
+        let (tx, rx) = (
+            TxTable::size(self.engine, self.share()),
+            RxTable::size(self.engine, self.capacity, self.rx_share()),
+        );
         let all = self.tx.len() * tx + self.rx.len() * rx;
         format!(
             "tables for {} flows in each direction take {:.1} MiB: {} to send of {} bytes a flow, {} to receive of {} bytes a flow",
@@ -115,11 +121,11 @@ impl Tables {
     }
 
     fn new_tx(&self) -> TxTable {
-        TxTable::new(self.share())
+        TxTable::new(self.engine, self.share())
     }
 
     fn new_rx(&self) -> RxTable {
-        RxTable::new(self.capacity, self.rx_share())
+        RxTable::new(self.engine, self.capacity, self.rx_share())
     }
 
     /// Flows that each worker owns at the most.

@@ -25,6 +25,7 @@ impl Site {
             pid: std::process::id(),
             uptime_s: now.saturating_duration_since(self.started).as_secs(),
             mode: parts.mode.to_string(),
+            engine: parts.engine.name().to_string(),
             key_log: parts.tables.logs_keys(),
             channel: parts.link.is_up(),
             next_hop: parts.next_hop.get().map(|mac| mac.to_string()),

@@ -9,5 +9,5 @@ mod rx;
 mod tx;
 
 pub use limits::{FlowLimits, Use};
-pub use rx::{Lookup, RxEpoch, RxFlow, RxTable, RxTerms};
-pub use tx::{Admission, TxEpoch, TxFlow, TxTable, TxTerms};
+pub use rx::{FlowRef, Lookup, RxEpoch, RxTable, RxTerms};
+pub use tx::{Admission, TxEpoch, TxTable, TxTerms};

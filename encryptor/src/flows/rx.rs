@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::aead::AeadKey;
+use arrayvec::ArrayVec;
+
+use crate::BURST;
+use crate::aead::{AeadKey, Engine, KeyStore};
 use crate::keylog::KeyLog;
 use crate::keys::{EpochKey, KeyError};
 use crate::ownership::Owners;
@@ -12,13 +15,20 @@ use crate::spi::{Epoch, MAX_LANES, MAX_SLOTS, Spi};
 /// Marks a slot of the index that holds no flow.
 const EMPTY: u32 = u32::MAX;
 
-/// A flow's receiving state in one epoch.
+/// A flow's receiving state in one epoch, but for its key.
 #[derive(Debug)]
-pub struct RxFlow {
-    /// The key.
-    pub key: AeadKey,
-    /// What was seen of it.
-    pub window: ReplayWindow,
+struct RxFlow {
+    salt: [u8; 4],
+    window: ReplayWindow,
+}
+
+/// A flow first seen in this burst.
+#[derive(Debug)]
+struct Fresh {
+    spi: Spi,
+    salt: [u8; 4],
+    /// Its index in the table, once a packet of it proved genuine.
+    stored: Option<usize>,
 }
 
 /// The memory of a receiving epoch, wiped and ready to be used (again).
@@ -26,6 +36,10 @@ pub struct RxFlow {
 pub struct RxTable {
     index: Vec<u32>,
     flows: Vec<RxFlow>,
+    keys: KeyStore,
+    /// Flows of this burst that may be forged; their keys beside them.
+    fresh: ArrayVec<Fresh, BURST>,
+    fresh_keys: KeyStore,
     /// Flows of all workers.
     capacity: u32,
     /// Of them in this table.
@@ -35,16 +49,24 @@ pub struct RxTable {
 impl RxTable {
     /// For a worker that owns up to `share` of `capacity` flows, in however many lanes, and probes beside; memory is taken here
     /// and never again.
-    pub fn new(capacity: u32, share: u32) -> RxTable {
+    pub fn new(engine: Engine, capacity: u32, share: u32) -> RxTable {
         let capacity = capacity.min(MAX_SLOTS - 1);
         let room = share.min(capacity) as usize + MAX_LANES;
-        let index = vec![EMPTY; capacity as usize + MAX_LANES];
-        RxTable { index, flows: Vec::with_capacity(room), capacity, room }
+        RxTable {
+            index: vec![EMPTY; capacity as usize + MAX_LANES],
+            flows: Vec::with_capacity(room),
+            keys: KeyStore::with_capacity(engine, room),
+            fresh: ArrayVec::new(),
+            fresh_keys: KeyStore::with_capacity(engine, BURST),
+            capacity,
+            room,
+        }
     }
 
     /// Bytes of memory that such a table takes.
-    pub fn size(capacity: u32, share: u32) -> usize {
-        (share as usize + MAX_LANES) * size_of::<RxFlow>()
+    pub fn size(engine: Engine, capacity: u32, share: u32) -> usize {
+        (share as usize + MAX_LANES) * (size_of::<RxFlow>() + KeyStore::key_size(engine))
+            + BURST * KeyStore::key_size(engine)
             + (capacity as usize + MAX_LANES) * size_of::<u32>()
     }
 }
@@ -79,11 +101,20 @@ pub struct RxEpoch {
     ahead: (u8, u32),
 }
 
+/// A flow whose key is at hand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FlowRef {
+    /// It is in the table, at this index.
+    Stored(usize),
+    /// It was first seen in this burst, in this place of the list of such flows.
+    Fresh(usize),
+}
+
 /// Where a packet's SPI leads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Lookup {
-    /// To the flow at this index for [`RxEpoch::flow`].
-    Known(usize),
+    /// To a flow.
+    Known(FlowRef),
     /// To a slot whose flow has not been seen yet.
     Unseen,
     /// To another worker.
@@ -101,11 +132,7 @@ impl RxEpoch {
         let lane_slots = table.capacity / (terms.lanes.len() as u32).max(1) + 1;
         let mut rx = RxEpoch { terms, lane_slots, table, probes: 0, ahead: (0, 1) };
         for lane in 0..rx.terms.lanes.len() as u8 {
-            let probe = Spi::new(rx.terms.epoch, lane, 0);
-            if rx.lookup(probe) == Lookup::Unseen {
-                let flow = rx.derive(probe)?;
-                rx.store(probe, flow);
-            }
+            rx.add(Spi::new(rx.terms.epoch, lane, 0))?;
         }
         rx.probes = rx.table.flows.len();
         Ok(rx)
@@ -127,10 +154,18 @@ impl RxEpoch {
             None => Lookup::OutOfRange,
             Some(EMPTY) => match self.terms.owners.of(spi) {
                 owner if owner != self.terms.worker => Lookup::Owner(owner),
-                _ if self.table.flows.len() >= self.table.room => Lookup::Full,
-                _ => Lookup::Unseen,
+                _ => self.lookup_fresh(spi),
             },
-            Some(index) => Lookup::Known(index as usize),
+            Some(index) => Lookup::Known(FlowRef::Stored(index as usize)),
+        }
+    }
+
+    fn lookup_fresh(&self, spi: Spi) -> Lookup {
+        let RxTable { flows, fresh, room, .. } = &self.table;
+        match fresh.iter().position(|fresh| fresh.spi == spi) {
+            Some(place) => Lookup::Known(FlowRef::Fresh(place)),
+            None if flows.len() + fresh.len() >= *room => Lookup::Full,
+            None => Lookup::Unseen,
         }
     }
 
@@ -140,47 +175,87 @@ impl RxEpoch {
     pub fn derive_ahead(&mut self, count: usize) -> bool {
         for _ in 0..count {
             let Some(spi) = self.next_ahead() else { return false };
-            if self.lookup(spi) == Lookup::Unseen
-                && let Ok(flow) = self.derive(spi)
-            {
-                self.store(spi, flow);
-            }
+            // A key that cannot be derived now is derived when its first packet comes.
+            let _ = self.add(spi);
         }
         true
     }
 
-    /// Derives the state of an unseen flow without storing it: a forged packet must leave nothing behind.
-    pub fn derive(&self, spi: Spi) -> Result<RxFlow, KeyError> {
+    /// Stores a flow of ours before a packet of it came.
+    fn add(&mut self, spi: Spi) -> Result<(), KeyError> {
+        let (Lookup::Unseen, Some(place)) = (self.lookup(spi), self.place(spi)) else { return Ok(()) };
         let key = self.terms.key.flow_key(spi)?;
         self.terms.log.record("rx", spi, &key);
-        Ok(RxFlow { key: AeadKey::new(&key), window: ReplayWindow::new() })
+        self.table.index[place] = self.table.flows.len() as u32;
+        self.table.flows.push(RxFlow { salt: key.salt(), window: ReplayWindow::new() });
+        self.table.keys.push(&key);
+        Ok(())
     }
 
-    /// The index that the next stored flow gets.
-    pub fn next_index(&self) -> usize {
-        self.table.flows.len()
+    /// Derives the key of an unseen flow for this burst, at most [`BURST`] times before [`RxEpoch::forget_fresh`]. Nothing is
+    /// stored: a forged packet must leave nothing behind.
+    pub fn derive(&mut self, spi: Spi) -> Result<FlowRef, KeyError> {
+        let key = self.terms.key.flow_key(spi)?;
+        self.terms.log.record("rx", spi, &key);
+        self.table.fresh_keys.push(&key);
+        self.table.fresh.push(Fresh { spi, salt: key.salt(), stored: None });
+        Ok(FlowRef::Fresh(self.table.fresh.len() - 1))
     }
 
-    /// Stores a flow whose first packet proved genuine.
-    pub fn store(&mut self, spi: Spi, flow: RxFlow) {
-        if let Some(place) = self.place(spi) {
-            self.table.index[place] = self.next_index() as u32;
-            self.table.flows.push(flow);
+    /// Stores a flow of which a packet proved genuine. Its index, and whether this stored it.
+    pub fn store(&mut self, flow: FlowRef) -> (usize, bool) {
+        let place = match flow {
+            FlowRef::Stored(at) => return (at, false),
+            FlowRef::Fresh(place) => place,
+        };
+        let spot = self.place(self.table.fresh[place].spi).expect("only an SPI within the table is derived");
+        let RxTable { index, flows, keys, fresh, fresh_keys, .. } = &mut self.table;
+        if let Some(at) = fresh[place].stored {
+            return (at, false);
+        }
+        let at = flows.len();
+        flows.push(RxFlow { salt: fresh[place].salt, window: ReplayWindow::new() });
+        keys.push_from(fresh_keys, place);
+        index[spot] = at as u32;
+        fresh[place].stored = Some(at);
+        (at, true)
+    }
+
+    /// Ends a burst: the keys of flows that were not stored are wiped.
+    pub fn forget_fresh(&mut self) {
+        self.table.fresh.clear();
+        self.table.fresh_keys.clear();
+    }
+
+    /// The key of a flow.
+    pub fn key(&self, flow: FlowRef) -> AeadKey<'_> {
+        let table = &self.table;
+        match flow {
+            FlowRef::Stored(at) => AeadKey { key: table.keys.get(at), salt: table.flows[at].salt },
+            FlowRef::Fresh(place) => {
+                AeadKey { key: table.fresh_keys.get(place), salt: table.fresh[place].salt }
+            }
         }
     }
 
-    /// The flow at an index.
-    pub fn flow(&self, index: usize) -> &RxFlow {
-        &self.table.flows[index]
+    /// What was seen of a flow: nothing, if it is not stored.
+    pub fn window(&self, flow: FlowRef) -> &ReplayWindow {
+        match flow {
+            FlowRef::Stored(at) => &self.table.flows[at].window,
+            FlowRef::Fresh(_) => &const { ReplayWindow::new() },
+        }
     }
 
-    /// The flow at an index, to mark what was seen.
-    pub fn flow_mut(&mut self, index: usize) -> &mut RxFlow {
-        &mut self.table.flows[index]
+    /// Marks a number of a stored flow. False: it may not come, and nothing is changed.
+    #[must_use]
+    pub fn mark(&mut self, index: usize, sequence: u64) -> bool {
+        self.table.flows[index].window.mark(sequence)
     }
 
     /// Wipes every key and gives the memory back.
     pub fn retire(mut self) -> RxTable {
+        self.forget_fresh();
+        self.table.keys.clear();
         self.table.flows.clear();
         self.table.index.fill(EMPTY);
         self.table
@@ -210,8 +285,8 @@ mod tests {
     use super::*;
     use crate::ownership::Arrivals;
 
-    #[test]
-    fn only_what_is_stored_is_known_and_retiring_forgets_it() {
+    /// With three lanes of four flows each.
+    fn epoch() -> RxEpoch {
         let key = Arc::new(EpochKey::new(&[5; 32]).unwrap());
         let lanes = [0; 3].into();
         let terms = RxTerms {
@@ -222,23 +297,43 @@ mod tests {
             owners: Owners::sole(),
             log: KeyLog::off(),
         };
-        let mut rx = RxEpoch::new(RxTable::new(12, 12), terms).unwrap();
-        let spi = |lane, slot| Spi::new(Epoch::FIRST, lane, slot);
-        let flow = rx.derive(spi(2, 4)).unwrap();
+        RxEpoch::new(RxTable::new(Engine::Ring, 12, 12), terms).unwrap()
+    }
+
+    fn spi(lane: u8, slot: u32) -> Spi {
+        Spi::new(Epoch::FIRST, lane, slot)
+    }
+
+    #[test]
+    fn only_what_is_stored_is_known_and_retiring_forgets_it() {
+        let mut rx = epoch();
         assert_eq!(rx.lookup(spi(2, 4)), Lookup::Unseen);
-        rx.store(spi(2, 4), flow);
-        assert_eq!(rx.lookup(spi(2, 4)), Lookup::Known(3));
+        let fresh = rx.derive(spi(2, 4)).unwrap();
+        assert_eq!(rx.lookup(spi(2, 4)), Lookup::Known(fresh));
+        assert_eq!(rx.store(fresh), (3, true));
+        assert_eq!(rx.store(fresh), (3, false), "a second packet in the same burst");
+        rx.forget_fresh();
+        assert_eq!(rx.lookup(spi(2, 4)), Lookup::Known(FlowRef::Stored(3)));
         assert_eq!(rx.lookup(spi(1, 4)), Lookup::Unseen, "another lane's");
-        assert_eq!(
-            [0, 1, 2].map(|lane| rx.lookup(spi(lane, 0))),
-            [0, 1, 2].map(Lookup::Known),
-            "the probes'"
-        );
+        let probes = [0, 1, 2].map(|lane| rx.lookup(spi(lane, 0)));
+        assert_eq!(probes, [0, 1, 2].map(|at| Lookup::Known(FlowRef::Stored(at))), "the probes'");
         assert_eq!(rx.lookup(spi(2, 5)), Lookup::OutOfRange, "twelve flows are four for each of three lanes");
         assert_eq!(rx.lookup(spi(3, 1)), Lookup::OutOfRange);
         assert_eq!(rx.flow_count(), 1);
         let table = rx.retire();
-        assert!(table.flows.is_empty() && table.index.iter().all(|&slot| slot == EMPTY));
+        assert!(table.flows.is_empty() && table.keys.is_empty());
+        assert!(table.index.iter().all(|&slot| slot == EMPTY));
+    }
+
+    #[test]
+    fn a_flow_that_is_not_stored_is_forgotten_with_its_key() {
+        let mut rx = epoch();
+        let fresh = rx.derive(spi(0, 3)).unwrap();
+        assert!(rx.window(fresh).may_come(1) && !rx.window(fresh).may_come(0));
+        rx.forget_fresh();
+        assert_eq!(rx.lookup(spi(0, 3)), Lookup::Unseen);
+        assert_eq!(rx.flow_count(), 0);
+        assert!(rx.table.fresh_keys.is_empty());
     }
 
     #[test]
@@ -252,7 +347,7 @@ mod tests {
             let terms =
                 RxTerms { epoch: Epoch::FIRST, lanes, key: key.clone(), worker, owners, log: KeyLog::off() };
             // Two lanes of 20 slots each: of the hundred announced flows only twenty can exist.
-            let mut rx = RxEpoch::new(RxTable::new(40, 40), terms).unwrap();
+            let mut rx = RxEpoch::new(RxTable::new(Engine::Ring, 40, 40), terms).unwrap();
             while rx.derive_ahead(2) {}
             for (lane, slot) in spis.clone().into_iter().flatten() {
                 let spi = Spi::new(Epoch::FIRST, lane, slot);

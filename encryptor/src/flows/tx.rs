@@ -6,19 +6,17 @@ use std::time::Instant;
 use hashbrown::HashMap;
 
 use super::{FlowLimits, Use};
-use crate::aead::AeadKey;
+use crate::aead::{AeadKey, Engine, KeyStore};
 use crate::classify::FlowId;
 use crate::keylog::KeyLog;
 use crate::keys::{EpochKey, KeyError};
 use crate::spi::{Epoch, MAX_SLOTS, Spi};
 
-/// A flow's sending state in one epoch.
+/// A flow's sending state in one epoch, but for its key.
 #[derive(Debug)]
-pub struct TxFlow {
-    /// The key.
-    pub key: AeadKey,
-    /// The SPI.
-    pub spi: Spi,
+struct TxFlow {
+    spi: Spi,
+    salt: [u8; 4],
     packets: u64,
     bytes: u64,
 }
@@ -28,7 +26,7 @@ pub struct TxFlow {
 pub enum Admission {
     /// It may be sealed.
     Granted {
-        /// Index for [`TxEpoch::flow`].
+        /// Index for [`TxEpoch::spi`] and [`TxEpoch::key`].
         index: usize,
         /// Its sequence number, never given before under this key.
         sequence: u64,
@@ -46,24 +44,27 @@ pub struct TxTable {
     flows: Vec<TxFlow>,
     /// Who has each slot, from slot 1 on.
     owners: Vec<FlowId>,
+    keys: KeyStore,
     capacity: usize,
 }
 
 impl TxTable {
     /// Room for `capacity` flows beside the probe's; memory is taken here and never again.
-    pub fn new(capacity: u32) -> TxTable {
+    pub fn new(engine: Engine, capacity: u32) -> TxTable {
         let capacity = capacity.min(MAX_SLOTS - 1) as usize;
         TxTable {
             slots: HashMap::with_capacity_and_hasher(capacity, ahash::RandomState::new()),
             flows: Vec::with_capacity(capacity + 1),
             owners: Vec::with_capacity(capacity),
+            keys: KeyStore::with_capacity(engine, capacity + 1),
             capacity,
         }
     }
 
     /// Bytes of memory that `capacity` flows take in one table.
-    pub fn size(capacity: u32) -> usize {
-        (capacity as usize + 1) * (size_of::<TxFlow>() + size_of::<FlowId>() + 2 * size_of::<(FlowId, u32)>())
+    pub fn size(engine: Engine, capacity: u32) -> usize {
+        let index = size_of::<FlowId>() + 2 * size_of::<(FlowId, u32)>();
+        (capacity as usize + 1) * (size_of::<TxFlow>() + KeyStore::key_size(engine) + index)
     }
 }
 
@@ -138,9 +139,14 @@ impl TxEpoch {
         }
     }
 
-    /// The flow at an index that was granted.
-    pub fn flow(&self, index: usize) -> &TxFlow {
-        &self.table.flows[index]
+    /// The SPI of the flow at an index that was granted.
+    pub fn spi(&self, index: usize) -> Spi {
+        self.table.flows[index].spi
+    }
+
+    /// The key of the flow at an index that was granted.
+    pub fn key(&self, index: usize) -> AeadKey<'_> {
+        AeadKey { key: self.table.keys.get(index), salt: self.table.flows[index].salt }
     }
 
     /// Asks for a packet of `flow` with `bytes` of plaintext to be sent.
@@ -165,6 +171,7 @@ impl TxEpoch {
 
     /// Wipes every key and gives the memory back.
     pub fn retire(mut self, full_capacity: u32) -> TxTable {
+        self.table.keys.clear();
         self.table.flows.clear();
         self.table.slots.clear();
         self.table.owners.clear();
@@ -213,7 +220,8 @@ impl TxEpoch {
         let spi = Spi::new(self.epoch, self.terms.lane, index as u32);
         let key = self.key.flow_key(spi)?;
         self.terms.log.record("tx", spi, &key);
-        self.table.flows.push(TxFlow { key: AeadKey::new(&key), spi, packets: 0, bytes: 0 });
+        self.table.keys.push(&key);
+        self.table.flows.push(TxFlow { spi, salt: key.salt(), packets: 0, bytes: 0 });
         Ok(index)
     }
 }
@@ -234,7 +242,7 @@ mod tests {
         let expires = Instant::now() + Duration::from_secs(60);
         let terms = TxTerms { lane: 3, flows: capacity, expires, limits, log: KeyLog::off() };
         let key = Arc::new(EpochKey::new(&[5; 32]).unwrap());
-        TxEpoch::new(TxTable::new(capacity), Epoch::FIRST, key, terms).unwrap()
+        TxEpoch::new(TxTable::new(Engine::Ring, capacity), Epoch::FIRST, key, terms).unwrap()
     }
 
     #[test]
@@ -244,7 +252,7 @@ mod tests {
             for number in 1..=3 {
                 let granted = Admission::Granted { index: usize::from(number), sequence: round };
                 assert_eq!(tx.admit(&flow(number), 100), granted);
-                assert_eq!(tx.flow(number.into()).spi, Spi::new(Epoch::FIRST, 3, number.into()));
+                assert_eq!(tx.spi(number.into()), Spi::new(Epoch::FIRST, 3, number.into()));
             }
         }
         assert_eq!(tx.admit(&flow(4), 100), Admission::TableFull);
@@ -310,7 +318,8 @@ mod tests {
         let mut tx = epoch(4, FlowLimits::default());
         tx.admit(&flow(1), 1);
         let table = tx.retire(4);
-        assert!(table.flows.is_empty() && table.slots.is_empty() && table.flows.capacity() >= 5);
+        assert!(table.flows.is_empty() && table.slots.is_empty() && table.keys.is_empty());
+        assert!(table.flows.capacity() >= 5);
         let terms = TxTerms {
             lane: 0,
             flows: 2,

@@ -1,0 +1,158 @@
+//! How each figure of the soft bench is made.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use serde::{Serialize, Serializer};
+
+use qhaul::BURST;
+use qhaul::aead::{AeadKey, Engine, KeyStore, OpenJob, SealJob, open_burst, seal_burst};
+use qhaul::esp::tail_len;
+use qhaul::keys::EpochKey;
+use qhaul::spi::{Epoch, Spi};
+
+use crate::rig::Rig;
+
+/// Twelve frames of the simple IMIX, in an order that spreads the sizes.
+const IMIX: [usize; 12] = [64, 570, 64, 64, 570, 64, 1514, 64, 570, 64, 64, 570];
+
+/// How long plain frames are, in bytes.
+#[derive(Clone, Copy)]
+pub(super) enum Length {
+    Fixed(usize),
+    Imix,
+}
+
+impl Length {
+    /// The length of frame `number`.
+    fn of(self, number: usize) -> usize {
+        match self {
+            Length::Fixed(size) => size,
+            Length::Imix => IMIX[number % IMIX.len()],
+        }
+    }
+
+    pub(super) fn mean(self) -> f64 {
+        let total: usize = (0..IMIX.len()).map(|number| self.of(number)).sum();
+        total as f64 / IMIX.len() as f64
+    }
+}
+
+impl FromStr for Length {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Length, String> {
+        match text.parse() {
+            Ok(size @ 60..=9000) => Ok(Length::Fixed(size)),
+            _ if text == "imix" => Ok(Length::Imix),
+            _ => Err("a size is within 60 to 9000, or \"imix\"".into()),
+        }
+    }
+}
+
+impl fmt::Display for Length {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Length::Fixed(size) => size.fmt(f),
+            Length::Imix => f.pad("imix"),
+        }
+    }
+}
+
+/// A number where there is one, so that rows can be drawn.
+impl Serialize for Length {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Length::Fixed(size) => serializer.serialize_u64(*size as u64),
+            Length::Imix => serializer.serialize_str("imix"),
+        }
+    }
+}
+
+/// A packet path whose flows are all known at both ends.
+pub(super) struct PacketPath {
+    rig: Rig,
+    size: Length,
+    flows: u32,
+    random: u64,
+}
+
+/// Makes a path and sends a packet of each flow through it.
+pub(super) fn packet_path(engine: Engine, size: Length, flows: u32) -> Result<PacketPath> {
+    let mut rig = Rig::new(engine, flows)?;
+    let mut next = 0..flows;
+    while !next.is_empty() {
+        rig.load(|_| 64, || next.next().unwrap_or_default())?;
+        rig.protect()?;
+        rig.unprotect()?;
+    }
+    Ok(PacketPath { rig, size, flows, random: 0x9e37_79b9_7f4a_7c15 })
+}
+
+impl PacketPath {
+    /// Nanoseconds a packet to protect and to unprotect, flows in random order. Writing the plain frames anew is not timed.
+    pub(super) fn run(&mut self, span: Duration) -> Result<(f64, f64)> {
+        let (mut protect, mut unprotect, mut bursts) = (Duration::ZERO, Duration::ZERO, 0u32);
+        let size = self.size;
+        while protect + unprotect < span {
+            let (random, flows) = (&mut self.random, u64::from(self.flows));
+            self.rig.load(|number| size.of(number), || (xorshift(random) % flows) as u32)?;
+            let start = Instant::now();
+            self.rig.protect()?;
+            let middle = Instant::now();
+            self.rig.unprotect()?;
+            protect += middle - start;
+            unprotect += middle.elapsed();
+            bursts += 1;
+        }
+        let packets = f64::from(bursts) * BURST as f64;
+        Ok((protect.as_nanos() as f64 / packets, unprotect.as_nanos() as f64 / packets))
+    }
+
+    pub(super) fn close(self) {
+        self.rig.close();
+    }
+}
+
+/// Marsaglia's generator: fast, and the same in each run.
+fn xorshift(state: &mut u64) -> u64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    *state
+}
+
+/// Nanoseconds a packet to seal and to open by the engine alone: one key, and as many bytes as the packet path gives it. Making
+/// the jobs is not timed.
+pub(super) fn bare_aead(engine: Engine, size: Length, span: Duration) -> Result<(f64, f64)> {
+    let spi = Spi::new(Epoch::FIRST, 0, 1);
+    let mut keys = KeyStore::with_capacity(engine, 1);
+    keys.push(&EpochKey::new(&[7; 32])?.flow_key(spi)?);
+    let key = AeadKey { key: keys.get(0), salt: [7; 4] };
+    let body = |number: usize| vec![0x5a; size.of(number) + tail_len(size.of(number))];
+    let mut bodies: Vec<Vec<u8>> = (0..BURST).map(body).collect();
+    let (mut seal, mut open, mut sequence, mut bursts) = (Duration::ZERO, Duration::ZERO, 0u64, 0u32);
+    while seal + open < span {
+        let first = sequence + 1;
+        let jobs = (first..).zip(&mut bodies);
+        let mut jobs: Vec<SealJob<'_>> =
+            jobs.map(|(sequence, body)| SealJob { key, spi, sequence, body }).collect();
+        let start = Instant::now();
+        seal_burst(&mut jobs);
+        seal += start.elapsed();
+        let jobs = (first..).zip(&mut bodies);
+        let mut jobs: Vec<OpenJob<'_>> =
+            jobs.map(|(iv, body)| OpenJob { key, spi, iv, sequence: iv, body, genuine: false }).collect();
+        let start = Instant::now();
+        open_burst(&mut jobs);
+        open += start.elapsed();
+        ensure!(jobs.iter().all(|job| job.genuine), "the engine opens what it sealed");
+        sequence += BURST as u64;
+        bursts += 1;
+    }
+    let packets = f64::from(bursts) * BURST as f64;
+    Ok((seal.as_nanos() as f64 / packets, open.as_nanos() as f64 / packets))
+}

@@ -1,0 +1,154 @@
+//! The worker's packet code over memory, beside the bare AEAD of the same engine on the same bytes in the same run.
+
+mod measure;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use qhaul::BURST;
+use qhaul::aead::{Choice, Engine, choose};
+
+use measure::{Length, bare_aead, packet_path};
+
+/// What to measure.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Sizes of plain frames in bytes, without FCS; "imix" is 7 of 64, 4 of 570 and 1 of 1514.
+    #[arg(long, value_delimiter = ',', default_value = "60,64,128,512,imix,1400,1500")]
+    size: Vec<Length>,
+    /// Numbers of flows, visited in random order.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 1000, 100_000, 1_000_000])]
+    flows: Vec<u32>,
+    /// Engines; those that are not installed are left out with a line that says so.
+    #[arg(long, value_delimiter = ',', default_value = "ring,ipsec-mb")]
+    engine: Vec<EngineName>,
+    /// Runs; the median is shown.
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// Milliseconds for each run of each figure.
+    #[arg(long, default_value_t = 100)]
+    millis: u64,
+    /// One JSON object a row.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum EngineName {
+    Ring,
+    IpsecMb,
+}
+
+/// One row: medians over the runs, in nanoseconds a packet where the name says so.
+#[derive(Serialize)]
+struct Row {
+    bench: &'static str,
+    engine: &'static str,
+    size: Length,
+    flows: u32,
+    protect_ns: f64,
+    unprotect_ns: f64,
+    round_trip_ns: f64,
+    seal_ns: f64,
+    open_ns: f64,
+    aead_ns: f64,
+    figure: &'static str,
+    value: f64,
+    control: &'static str,
+    control_value: f64,
+    ratio: f64,
+    /// What the path adds to the bare AEAD.
+    added_ns: f64,
+    /// Packets that one core takes through both directions, in millions a second.
+    mpps: f64,
+    /// Bits of plain frames, likewise.
+    gbit_s: f64,
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let engines = engines(options)?;
+    if !options.json {
+        println!("ns a packet, median of {} runs; one core, bursts of {BURST}", options.runs);
+        println!(
+            "engine    size   flows | protect unprotect round trip | bare AEAD | ratio added |  Mpps Gbit/s"
+        );
+    }
+    for &flows in &options.flows {
+        for &size in &options.size {
+            for &engine in &engines {
+                let row = measure(options, engine, size, flows)?;
+                match options.json {
+                    true => println!("{}", serde_json::to_string(&row)?),
+                    false => println!("{}", line(&row)),
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn engines(options: &Options) -> Result<Vec<Engine>> {
+    let mut engines = Vec::new();
+    for name in &options.engine {
+        let choice = match name {
+            EngineName::Ring => Choice::Ring,
+            EngineName::IpsecMb => Choice::IpsecMb,
+        };
+        match choose(choice) {
+            Ok(chosen) => engines.push(chosen.engine),
+            Err(error) => eprintln!("left out: {error}"),
+        }
+    }
+    anyhow::ensure!(!engines.is_empty(), "no engine is left to measure");
+    Ok(engines)
+}
+
+fn line(row: &Row) -> String {
+    let Row { engine, size, flows, protect_ns, unprotect_ns, round_trip_ns, aead_ns, .. } = row;
+    format!(
+        "{engine:<8} {size:>5} {flows:>7} | {protect_ns:>7.1} {unprotect_ns:>9.1} {round_trip_ns:>10.1} | \
+         {aead_ns:>9.1} | {:>5.2} {:>5.1} | {:>5.2} {:>6.2}",
+        row.ratio, row.added_ns, row.mpps, row.gbit_s
+    )
+}
+
+fn measure(options: &Options, engine: Engine, size: Length, flows: u32) -> Result<Row> {
+    let span = std::time::Duration::from_millis(options.millis);
+    let (mut path, mut bare) = (Vec::new(), Vec::new());
+    let mut packets = packet_path(engine, size, flows)?;
+    // In turns, so that a neighbour's burst of work falls on both.
+    for _ in 0..options.runs {
+        bare.push(bare_aead(engine, size, span)?);
+        path.push(packets.run(span)?);
+    }
+    packets.close();
+    let median_of = |runs: &[(f64, f64)], part: fn(&(f64, f64)) -> f64| {
+        let mut values: Vec<f64> = runs.iter().map(part).collect();
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    let (protect_ns, unprotect_ns) = (median_of(&path, |run| run.0), median_of(&path, |run| run.1));
+    let (seal_ns, open_ns) = (median_of(&bare, |run| run.0), median_of(&bare, |run| run.1));
+    let round_trip_ns = median_of(&path, |run| run.0 + run.1);
+    let aead_ns = median_of(&bare, |run| run.0 + run.1);
+    Ok(Row {
+        bench: "soft",
+        engine: engine.name(),
+        size,
+        flows,
+        protect_ns,
+        unprotect_ns,
+        round_trip_ns,
+        seal_ns,
+        open_ns,
+        aead_ns,
+        figure: "round_trip_ns",
+        value: round_trip_ns,
+        control: "aead_ns",
+        control_value: aead_ns,
+        ratio: round_trip_ns / aead_ns,
+        added_ns: round_trip_ns - aead_ns,
+        mpps: 1000.0 / round_trip_ns,
+        gbit_s: 8.0 * size.mean() / round_trip_ns,
+    })
+}
