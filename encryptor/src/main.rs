@@ -13,6 +13,7 @@ use qhaul::check::{self, Grade};
 use qhaul::config::Config;
 use qhaul::keylog::KeyLog;
 use qhaul::lab::Options;
+use qhaul::lab::replay::{Request, replay};
 use qhaul::pki::{PkiNames, SiteNames};
 use qhaul::plan::{KeyRate, Plan, PlanInput};
 use qhaul::{audit, control, lab, pki, status};
@@ -121,7 +122,7 @@ enum AuditCommand {
     },
 }
 
-#[derive(Clone, Copy, Subcommand)]
+#[derive(Clone, Subcommand)]
 enum LabCommand {
     /// Bring it up and leave it standing.
     Up,
@@ -135,6 +136,24 @@ enum LabCommand {
         /// Keep logs and captures.
         #[arg(long)]
         keep: bool,
+    },
+    /// Send every frame of capture files from host a to host b, and compare bit for bit what arrives.
+    Replay {
+        /// pcap or pcapng files of Ethernet frames.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// From host b to host a as well, at the same time.
+        #[arg(long)]
+        reverse: bool,
+        /// Use the lab that `lab up` left standing, instead of one made and removed for the occasion.
+        #[arg(long)]
+        standing: bool,
+        /// Key rotations that the frames are spread over; 0 sends them as fast as they go.
+        #[arg(long, default_value_t = 2)]
+        rotations: u64,
+        /// One JSON object instead of a page.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -303,6 +322,9 @@ fn run_lab(command: LabCommand, prefix: String) -> anyhow::Result<bool> {
         LabCommand::Down => lab::down(&options)?,
         LabCommand::Demo { rotations, keep } => {
             return Ok(lab::demo(&Options { rotations, keep, ..options })?);
+        }
+        LabCommand::Replay { files, reverse, standing, rotations, json } => {
+            return Ok(replay(&options, &Request { files, reverse, standing, rotations, json })?);
         }
     }
     Ok(true)

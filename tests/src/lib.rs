@@ -7,6 +7,8 @@
 pub mod backhaul;
 /// The books that each encryptor keeps over its frames: what came in went out or has a reason why not.
 pub mod books;
+/// Frames of every kind that a carrier may show, sound and broken, to be carried bit for bit.
+pub mod corpus;
 /// ESP from scratch, after RFC 4303 and RFC 4106, on another AES-GCM than the encryptor's.
 pub mod esp;
 /// Frames of every kind that a bump in the wire has to carry, each with the flow it belongs to.
@@ -19,8 +21,6 @@ pub mod lab;
 pub mod namespace;
 /// Other people's software that opens captured packets: Scapy, python3-cryptography and tshark.
 pub mod oracle;
-/// Raw Ethernet frames out of any interface.
-pub mod raw_port;
 /// Looks for key bytes in text, in every form in which they could leak.
 pub mod search;
 /// tcpdump at any interface.
@@ -29,3 +29,4 @@ pub mod tap;
 pub mod traffic;
 
 pub use lab::TestLab;
+pub use qhaul::lab::raw_port;

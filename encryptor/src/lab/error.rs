@@ -20,6 +20,11 @@ pub enum LabError {
         "a lab named `{0}` is up: remove it with `qhaul lab down --prefix {0}`, or choose another --prefix"
     )]
     Exists(String),
+    /// No lab of this name is standing.
+    #[error(
+        "no lab named `{0}` is up: bring it up with `qhaul lab up --prefix {0}`, or leave --standing out"
+    )]
+    Absent(String),
     /// A program is absent.
     #[error("`{tool}` was not found: install it with `apt-get install {package}` (or `make deps`)")]
     MissingTool {

@@ -61,7 +61,18 @@ impl Ledger {
         })
     }
 
-    fn read(topology: &Topology) -> Result<Self> {
+    /// Frames that a host has sent.
+    pub fn sent_by(&self, side: Side) -> u64 {
+        self.hosts[side.index()].sent
+    }
+
+    /// Frames that a host has received.
+    pub fn received_by(&self, side: Side) -> u64 {
+        self.hosts[side.index()].received
+    }
+
+    /// Reads the counters as they are.
+    pub fn read(topology: &Topology) -> Result<Self> {
         let host = |side| HostFrames::read(&topology.namespace(Node::Host(side)));
         Ok(Self { hosts: [host(Side::A)?, host(Side::B)?] })
     }

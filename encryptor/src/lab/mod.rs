@@ -1,6 +1,7 @@
 //! The lab: two sites, their key servers and a hostile backhaul in network namespaces of one machine.
 //!
-//! [`demo`] shows the whole in a minute, [`up`] leaves it standing to be tried by hand, [`down`] removes it. Tests build on
+//! [`demo`] shows the whole in a minute, [`up`] leaves it standing to be tried by hand, [`down`] removes it,
+//! [`replay::replay`] sends capture files through it. Tests build on
 //! [`Topology`] (network only) and [`Sites`] (with key servers and encryptors).
 
 use std::path::PathBuf;
@@ -20,14 +21,21 @@ pub mod iperf;
 pub mod ledger;
 mod measure;
 mod mixture;
+/// Work inside a network namespace.
+pub mod namespace;
 mod pcap;
+mod pcapng;
 /// Pings with round-trip times.
 pub mod ping;
 /// Names and addresses.
 pub mod plan;
 mod process;
 mod progress;
+/// Raw Ethernet frames out of any interface.
+pub mod raw_port;
 mod removal;
+/// Capture files through both encryptors.
+pub mod replay;
 mod report;
 mod run_dir;
 mod site_config;
@@ -42,7 +50,7 @@ pub mod wait;
 pub use command::{run, run_in};
 pub use demo::demo;
 pub use error::{LabError, Result};
-pub use pcap::for_each_frame;
+pub use pcap::{CaptureFile, for_each_frame};
 pub use process::Process;
 pub use removal::remove;
 pub use site_config::{SiteConfig, kme_toml};

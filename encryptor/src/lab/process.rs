@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -30,16 +30,32 @@ impl Process {
     /// Starts `argv` in `namespace`; standard output goes to `dir/NAME.out`, standard error is added to `dir/NAME.log`.
     pub fn start(namespace: &str, name: &str, dir: &Path, argv: &[&str]) -> Result<Self> {
         let out = dir.join(format!("{name}.out"));
+        let create = File::create(&out).map_err(io_error(format!("cannot write {}", out.display())));
+        Self::spawn(namespace, name, dir, argv, create?.into())
+    }
+
+    /// The same, with standard output to be read through a pipe.
+    pub(super) fn start_piped(
+        namespace: &str,
+        name: &str,
+        dir: &Path,
+        argv: &[&str],
+    ) -> Result<(Self, ChildStdout)> {
+        let mut process = Self::spawn(namespace, name, dir, argv, Stdio::piped())?;
+        let stdout = process.child.stdout.take().expect("standard output is a pipe");
+        Ok((process, stdout))
+    }
+
+    fn spawn(namespace: &str, name: &str, dir: &Path, argv: &[&str], stdout: Stdio) -> Result<Self> {
+        let out = dir.join(format!("{name}.out"));
         let log = dir.join(format!("{name}.log"));
-        let create =
-            |path: &Path| File::create(path).map_err(io_error(format!("cannot write {}", path.display())));
         let append = File::options().create(true).append(true).open(&log);
         let child = Command::new("ip")
             .args(["netns", "exec", namespace])
             .args(argv)
             .current_dir(dir)
             .stdin(Stdio::null())
-            .stdout(create(&out)?)
+            .stdout(stdout)
             .stderr(append.map_err(io_error(format!("cannot write {}", log.display())))?)
             // A Ctrl-C at the terminal is for the lab alone, which then stops its children in order.
             .process_group(0)

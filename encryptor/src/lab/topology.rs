@@ -55,6 +55,25 @@ impl Topology {
         Ok(topology)
     }
 
+    /// The network of a lab that was left standing. Dropping this value leaves it as it is.
+    pub fn standing(prefix: &str) -> Result<Self> {
+        check_prefix(prefix)?;
+        if !nix::unistd::geteuid().is_root() {
+            return Err(LabError::NotRoot);
+        }
+        if removal::namespaces(prefix)?.len() < Node::ALL.len() {
+            return Err(LabError::Absent(prefix.to_owned()));
+        }
+        Ok(Self {
+            prefix: prefix.to_owned(),
+            queues: 1,
+            dir: run_dir::path(prefix),
+            vlan_taps: Vec::new(),
+            stays: true,
+            keeps_files: true,
+        })
+    }
+
     /// The prefix of its namespaces.
     pub fn prefix(&self) -> &str {
         &self.prefix
@@ -93,6 +112,15 @@ impl Topology {
             words(&format!("ip -n {ns} link set {port} master clear"))?;
         }
         words(&format!("ip -n {ns} link set clear up")).map(drop)
+    }
+
+    /// Takes the hosts' addresses away, so that their kernels answer nothing and say nothing by themselves.
+    pub fn silence_hosts(&self) -> Result<()> {
+        Side::BOTH.into_iter().try_for_each(|side| {
+            let ns = self.namespace(Node::Host(side));
+            let no_ipv6 = "net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1";
+            words_in(&ns, &[&format!("sysctl -qw {no_ipv6}"), "ip addr flush scope global"])
+        })
     }
 
     /// True if VLAN frames are tagged by a user-space TAP, because this kernel has no 802.1Q.

@@ -12,4 +12,5 @@ mod oracle;
 mod policy;
 mod rotation;
 mod secrecy;
+mod transparency;
 mod weather;
