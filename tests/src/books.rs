@@ -2,8 +2,19 @@ use qhaul::counters::{Tally, is_tx};
 use qhaul::drops::DropReason;
 use qhaul::status::{Rows, Status};
 
+/// Ports' counters of what must never happen: descriptors that one side of a ring found wrong, and frames that the packet
+/// path should have refused by name.
+const DEFECTS: [&str; 4] = ["rx_invalid", "tx_short", "kernel_rx_invalid_descs", "kernel_tx_invalid_descs"];
+
 /// The first account of an encryptor that does not balance, in words; `None` while no frame is under way and all is well.
 pub fn imbalance(status: &Status) -> Option<String> {
+    let reported = |port: &str| status.queues.keys().any(|queue| queue.starts_with(port));
+    if !reported("plain/") || !reported("cipher/") {
+        return Some("the sockets' counters are not told yet".to_owned());
+    }
+    if let Some(defect) = defect(status) {
+        return Some(defect);
+    }
     let tally = |tally: Tally| row(&status.counters.tallies, tally.name());
     let dropped = |tx: bool| -> u64 {
         let reasons = DropReason::ALL.iter().filter(|reason| is_tx(**reason) == tx);
@@ -18,6 +29,9 @@ pub fn imbalance(status: &Status) -> Option<String> {
         program(status, "cipher"),
         ("the plain program's to_socket against plain_in", xdp(status, "plain", "to_socket"), {
             tally(Tally::PlainIn) + lost_at_socket(status, "plain/")
+        }),
+        ("the plain sockets' frames against plain_in", queues(status, "plain/", &["rx_frames"]), {
+            tally(Tally::PlainIn)
         }),
         ("the cipher program's to_socket against cipher_in", xdp(status, "cipher", "to_socket"), {
             tally(Tally::CipherIn) + lost_at_socket(status, "cipher/")
@@ -58,10 +72,22 @@ fn program(status: &Status, port: &'static str) -> (&'static str, u64, u64) {
 }
 
 /// Frames that the kernel dropped in front of the worker, or that the port found unusable.
-fn lost_at_socket(status: &Status, queues: &str) -> u64 {
-    let rows = status.queues.iter().filter(|(queue, _)| queue.starts_with(queues)).map(|(_, rows)| rows);
+fn lost_at_socket(status: &Status, port: &str) -> u64 {
     let names = ["kernel_rx_dropped", "kernel_rx_ring_full", "rx_no_jumbo", "rx_too_long", "rx_invalid"];
-    rows.flat_map(|rows| names.map(|name| row(rows, name))).sum()
+    queues(status, port, &names)
+}
+
+/// Counters of all queues of a port together.
+fn queues(status: &Status, port: &str, names: &[&str]) -> u64 {
+    let rows = status.queues.iter().filter(|(queue, _)| queue.starts_with(port)).map(|(_, rows)| rows);
+    rows.flat_map(|rows| names.iter().map(|name| row(rows, name))).sum()
+}
+
+fn defect(status: &Status) -> Option<String> {
+    let mut counters =
+        status.queues.iter().flat_map(|(queue, rows)| DEFECTS.map(|name| (queue, name, row(rows, name))));
+    let (queue, name, count) = counters.find(|(.., count)| *count > 0)?;
+    Some(format!("{queue}: {name} is {count}, and must never be anything but 0"))
 }
 
 fn row(rows: &Rows, name: &str) -> u64 {

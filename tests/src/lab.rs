@@ -94,15 +94,26 @@ impl TestLab {
 
     /// Waits until a site's status is as wanted; `failure` words what did not happen.
     pub fn wait_status(&self, side: Side, failure: &str, wanted: impl Fn(&Status) -> bool) -> Result<Status> {
+        self.wait_status_for(PATIENCE, side, failure, wanted)
+    }
+
+    /// The same for what takes its time.
+    pub fn wait_status_for(
+        &self,
+        patience: Duration,
+        side: Side,
+        failure: &str,
+        wanted: impl Fn(&Status) -> bool,
+    ) -> Result<Status> {
         // No status is no failure: the socket may not be there yet.
-        Ok(wait_for(failure, PATIENCE, || Ok(self.status(side).ok().filter(|status| wanted(status))))?)
+        Ok(wait_for(failure, patience, || Ok(self.status(side).ok().filter(|status| wanted(status))))?)
     }
 
     /// Waits until both sites' books balance, which they do as soon as no frame is under way, and gives what they then say.
     pub fn settled(&self) -> Result<[Status; 2]> {
         let mut last = String::new();
         let settled = |side| {
-            let found = wait_for("the books did not balance", Duration::from_secs(15), || {
+            let found = wait_for("the books did not balance", PATIENCE, || {
                 let status = self.status(side).ok();
                 last = status.as_ref().and_then(imbalance).unwrap_or_default();
                 Ok(status.filter(|_| last.is_empty()))

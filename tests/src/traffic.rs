@@ -112,6 +112,12 @@ impl Passed {
         self.arrivals.len() - (self.sent.len() - self.lost().len())
     }
 
+    /// Datagrams that were sent after the one moment and before the other, and arrived, whenever they did.
+    pub fn through(&self, after: Instant, before: Instant) -> usize {
+        let sent = |arrival: &&Arrival| self.sent[arrival.number as usize];
+        self.arrivals.iter().filter(|arrival| sent(arrival) > after && sent(arrival) < before).count()
+    }
+
     /// Time from `moment` to the first arrival of a datagram that was sent after it.
     pub fn resumed_after(&self, moment: Instant) -> Option<Duration> {
         let late = |arrival: &&Arrival| self.sent[arrival.number as usize] >= moment;

@@ -3,11 +3,9 @@
 use std::collections::HashMap;
 use std::fs;
 use std::process::{Command, Output};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use qhaul::lab::plan::Side;
-use qhaul::lab::wait::pause;
 use qhaul_tests::TestLab;
 use serde_json::Value;
 
@@ -16,8 +14,9 @@ fn both_sites_log_the_same_keys_and_a_missing_line_shows() -> Result<()> {
     let lab = TestLab::up("eaudit", |config| {
         config.more = format!("[audit]\nlog = \"audit-{}.log\"\n", config.side);
     })?;
-    pause(Duration::from_secs(4))?;
-    lab.status(Side::A)?;
+    for side in Side::BOTH {
+        lab.wait_status(side, "the keys did not rotate", |status| status.tx.switches >= 5)?;
+    }
     let logs = Side::BOTH.map(|side| lab.file(&format!("audit-{side}.log")));
     let [a, b] = [fs::read_to_string(&logs[0])?, fs::read_to_string(&logs[1])?];
     for (sent, received) in [(&a, &b), (&b, &a)] {

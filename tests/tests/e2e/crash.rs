@@ -71,9 +71,8 @@ fn check_traffic(passed: &Passed, killed: Instant, started: Instant) -> Result<(
     // Datagrams may be under way when the encryptor dies.
     let early = lost.iter().filter(|number| passed.sent[**number as usize] + Duration::from_secs(1) < killed);
     ensure!(early.count() == 0, "lost before the crash");
-    let while_dead = |at: Instant| at > killed && at < started;
-    let through = passed.arrivals.iter().filter(|arrival| while_dead(passed.sent[arrival.number as usize]));
-    ensure!(through.count() == 0, "datagrams passed a dead encryptor");
+    let through = passed.through(killed, started);
+    ensure!(through == 0, "{through} datagrams passed a dead encryptor");
     Ok(())
 }
 
