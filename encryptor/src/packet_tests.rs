@@ -292,7 +292,7 @@ proptest! {
         let mut rig = Rig::linked();
         match rig.protect(std::slice::from_ref(&frame)).remove(0) {
             Ok(packet) => prop_assert_eq!(rig.fate(&packet), Ok(frame)),
-            Err(reason) => prop_assert_eq!((reason, frame.len() < 22), (DropReason::Runt, true)),
+            Err(reason) => prop_assert_eq!((reason, frame.len() < 14), (DropReason::Runt, true)),
         }
     }
 

@@ -80,14 +80,14 @@ pub struct L2 {
 }
 
 impl L2 {
-    /// Reads the header of `frame` (without FCS). `None`: shorter than a header with two tags, or with as many as it has.
+    /// Reads the header of `frame` (without FCS), as far as it goes. `None`: shorter than an untagged header.
     pub fn parse(frame: &[u8]) -> Option<L2> {
         let ethertype = EtherType(be16(frame, 12)?);
         let mut l2 = L2 { vlans: [0; 2], tags: 0, ethertype, payload: ETH_HLEN };
         while l2.ethertype.is_tag() && usize::from(l2.tags) < MAX_TAGS {
             let (word, inner) = (be16(frame, l2.payload), be16(frame, l2.payload + 2));
             let (number, (Some(word), Some(inner))) = (usize::from(l2.tags), (word, inner)) else {
-                return (l2.tags >= 2).then_some(l2);
+                break;
             };
             if let Some(vlan) = l2.vlans.get_mut(number) {
                 *vlan = word & 0x0fff;
@@ -131,10 +131,18 @@ mod tests {
     }
 
     #[test]
-    fn refuses_every_cut() {
+    fn a_cut_tag_is_left_in_place_and_a_cut_header_refused() {
         let qinq = frame(&[0x88, 0xa8, 0x00, 0x07, 0x81, 0x00, 0x00, 0x64, 0x08, 0x06]);
-        for cut in 0..qinq.len() {
+        for cut in 0..14 {
             assert_eq!(L2::parse(&qinq[..cut]), None, "cut at {cut}");
+        }
+        for cut in 14..18 {
+            let l2 = L2 { vlans: [0, 0], tags: 0, ethertype: EtherType(0x88a8), payload: 14 };
+            assert_eq!(L2::parse(&qinq[..cut]), Some(l2), "cut at {cut}");
+        }
+        for cut in 18..22 {
+            let l2 = L2 { vlans: [7, 0], tags: 1, ethertype: EtherType(0x8100), payload: 18 };
+            assert_eq!(L2::parse(&qinq[..cut]), Some(l2), "cut at {cut}");
         }
     }
 
