@@ -7,12 +7,16 @@ use nix::unistd::geteuid;
 use crate::aead;
 use crate::config::Config;
 use crate::datapath::{MAX_PLAIN_MTU, ONE_BUFFER_MTU, cipher_mtu_needed, has_address};
+use crate::fit::Oversize;
 use crate::keys::Psk;
 use crate::link::ChannelIdentity;
 use crate::plan::Plan;
 use crate::xsk::{Interface, knows_chains};
 
 mod cores;
+
+/// What IPv6 asks of every link (RFC 8200 section 5).
+const IPV6_MTU: u32 = 1280;
 
 /// Whether a finding forbids running.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,6 +54,7 @@ pub fn host(config: &Config) -> (Vec<Finding>, Option<Ports>) {
     let ports = interfaces(config, &mut findings);
     if let Some(ports) = &ports {
         mtu(config, ports, &mut findings);
+        large_frames(config, ports, &mut findings);
         address(config, &mut findings);
         leaks(config, &mut findings);
         queues(config, ports, &mut findings);
@@ -126,14 +131,37 @@ fn engine(config: &Config, findings: &mut Findings) {
 
 fn mtu(config: &Config, ports: &Ports, findings: &mut Findings) {
     let (plain, cipher) = (ports.plain.mtu, ports.cipher.mtu);
-    let needed = cipher_mtu_needed(plain, config.outer_shape());
-    let fine = format!("MTU: {plain} on the plain side fits {cipher} on the cipher side ({needed} needed)");
-    let otherwise = format!(
-        "MTU too small for the overhead: {} has {cipher}, but {plain} on {} needs {needed}: \
-         `ip link set {} mtu {needed}`, or lower the plain side's",
-        config.cipher, config.plain, config.cipher
-    );
-    findings.expect(cipher >= needed, Grade::Fault, fine, otherwise);
+    let shape = config.outer_shape();
+    let (needed, least) = (cipher_mtu_needed(plain, shape), cipher_mtu_needed(plain.min(IPV6_MTU), shape));
+    let remedy = format!("`ip link set {} mtu {needed}`, or lower the plain side's", config.cipher);
+    if cipher >= needed {
+        let line = format!("MTU: {plain} on the plain side fits {cipher} on the cipher side ({needed} needed)");
+        findings.add(Grade::Fine, line);
+    } else if cipher < least {
+        let line = format!(
+            "MTU too small for the overhead: {} has {cipher}, but {plain} on {} needs {needed}, and the {IPV6_MTU} bytes that \
+             IPv6 asks for need {least}: {remedy}",
+            config.cipher, config.plain
+        );
+        findings.add(Grade::Fault, line);
+    } else {
+        let what = match config.sizes.oversize {
+            Oversize::Icmp => "are answered with ICMP where they may be, else dropped",
+            Oversize::Fragment => "are fragmented or answered with ICMP",
+            Oversize::Drop => "are dropped",
+        };
+        let line = format!(
+            "MTU too small for the overhead: {} has {cipher}, but {plain} on {} needs {needed}: larger packets than fit {what} \
+             (sizes.oversize); if the backhaul carries more, {remedy}",
+            config.cipher, config.plain
+        );
+        findings.add(Grade::Warning, line);
+    }
+}
+
+/// What frames of several buffers ask of the kernel, and how long they may be.
+fn large_frames(config: &Config, ports: &Ports, findings: &mut Findings) {
+    let (plain, cipher) = (ports.plain.mtu, ports.cipher.mtu);
     if plain > MAX_PLAIN_MTU {
         let line = format!(
             "MTU {plain} of {name} is above {MAX_PLAIN_MTU}, the most that is carried: \

@@ -26,12 +26,16 @@ macro_rules! tallies {
 tallies! {
     /// Frames received from the plain port's sockets.
     PlainIn = "plain_in";
-    /// Packets handed to the cipher port, probes left out. PlainIn = CipherOut + the TX drops.
+    /// Packets handed to the cipher port, probes left out. PlainIn + FragmentsAdded = CipherOut + the TX drops.
     CipherOut = "cipher_out";
     /// Packets received from the cipher port's sockets.
     CipherIn = "cipher_in";
     /// Frames handed to the plain port. CipherIn = PlainOut + Dummies + the RX drops.
     PlainOut = "plain_out";
+    /// Frames that fragmentation added: one that was cut in three counts two.
+    FragmentsAdded = "fragments_added";
+    /// ICMP errors handed to the plain port, for senders of frames that did not fit. They are not in PlainOut.
+    IcmpOut = "icmp_out";
     /// Genuine dummy packets received: the peer's probes.
     Dummies = "dummies_in";
     /// Probes sent.

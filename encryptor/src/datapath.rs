@@ -201,9 +201,9 @@ fn open_queues(
     // Each queue can hold a fill ring and a transmit ring full, and what was received is on its way in between.
     let frames = names.len() as u32 * ring * 2 + ring;
     let chains = buffers == Buffers::Several;
-    // A worker holds a burst at a time, of which each frame may be a large one; each queue may have begun one, and frames that
-    // it makes itself (probes) come on top.
-    let jumbos = if chains { names.len() + 2 * BURST } else { 0 };
+    // A worker holds a burst at a time, of which each frame may be a large one and become several large fragments; each queue
+    // may have begun one.
+    let jumbos = if chains { names.len() + 4 * BURST } else { 0 };
     let mut umem = Umem::with_jumbos(frames, CHUNK, jumbos as u32)?;
     let sizes = PortConfig { rx: ring, tx: ring, fill: ring, completion: ring, bind, chains };
     let mut ports = Port::open_all(&mut umem, &names, &sizes)?;

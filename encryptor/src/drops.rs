@@ -40,7 +40,9 @@ reasons! {
     /// TX: in doubt.
     PolicyUnclear = "policy_unclear", "a discard rule may mean it, and it does not show enough to tell";
     /// TX: would not fit the cipher port's MTU.
-    TooBig = "too_big", "does not fit the cipher port's MTU once encrypted";
+    TooBig = "too_big", "does not fit the cipher port's MTU once encrypted (sizes.oversize says what is done about it)";
+    /// TX: no buffer for its fragments.
+    NoBuffer = "no_buffer", "it had to be fragmented, and no buffer was free for that";
     /// TX: the next hop's hardware address is not known.
     NoNeighbour = "no_neighbour", "the next hop's hardware address is not resolved";
     /// TX: the cipher port's ring was full.

@@ -27,6 +27,11 @@ pub fn tail_len(payload: usize) -> usize {
     (payload + TRAILER_LEN).next_multiple_of(ALIGN) - payload + ICV_LEN
 }
 
+/// The largest payload whose trailer and ICV end within `room` bytes; 0 if there is none.
+pub fn largest_payload(room: usize) -> usize {
+    (room.saturating_sub(ICV_LEN) / ALIGN * ALIGN).saturating_sub(TRAILER_LEN)
+}
+
 /// Writes the trailer into `tail`, which [`tail_len`] bytes long, and leaves the ICV to the engine.
 pub fn write_trailer(tail: &mut [u8], next: NextHeader) {
     let pad_len = tail.len() - ICV_LEN - TRAILER_LEN;
@@ -60,6 +65,15 @@ mod tests {
             let text = &body[..body.len() - ICV_LEN];
             assert_eq!(read_trailer(text), Ok((payload, NextHeader::Ethernet)));
         }
+    }
+
+    #[test]
+    fn the_largest_payload_fits_and_one_byte_more_does_not() {
+        for room in 48..700 {
+            let payload = largest_payload(room);
+            assert!(payload + tail_len(payload) <= room && payload + 1 + tail_len(payload + 1) > room);
+        }
+        assert_eq!((largest_payload(0), largest_payload(31)), (0, 0));
     }
 
     #[test]

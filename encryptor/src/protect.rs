@@ -9,7 +9,7 @@ use arrayvec::ArrayVec;
 use crate::aead::{SealJob, seal_burst};
 use crate::classify::{FlowId, classify};
 use crate::drops::DropReason;
-use crate::esp::{tail_len, write_trailer};
+use crate::esp::{largest_payload, tail_len, write_trailer};
 use crate::flows::{Admission, TxEpoch};
 use crate::policy::{Decision, Direction, Policy};
 use crate::spi::{Epoch, Spi};
@@ -65,6 +65,11 @@ impl Protect {
     /// Goes by another policy from the next burst on; gives back the old one.
     pub fn set_policy(&mut self, policy: Arc<Policy>) -> Arc<Policy> {
         std::mem::replace(&mut self.policy, policy)
+    }
+
+    /// Bytes of the largest plain frame that one packet carries.
+    pub fn largest_frame(&self) -> usize {
+        largest_payload(self.cipher_mtu.saturating_sub(self.template.shape().ip_overhead()))
     }
 
     /// Installs an epoch to be probed; gives back one that was installed before and never used.

@@ -14,6 +14,7 @@ use tracing::error;
 use crate::config::Polling;
 use crate::counters::{Counters, Gauge, Tally};
 use crate::drops::DropReason;
+use crate::fit::{Fit, Made};
 use crate::flows::{RxEpoch, TxEpoch};
 use crate::handover::Handover;
 use crate::policy::Policy;
@@ -103,6 +104,8 @@ pub struct Transforms {
     pub protect: Protect,
     /// Cipher to plain.
     pub unprotect: Unprotect,
+    /// What does not fit.
+    pub fit: Fit,
 }
 
 /// The memory and the queues of a worker.
@@ -156,6 +159,10 @@ pub struct Worker {
     batch: Vec<Frame>,
     outbox: Vec<Frame>,
     verdicts: ArrayVec<Verdict, BURST>,
+    /// Frames that were too big, as they were received.
+    oversize: Vec<Frame>,
+    /// What becomes of them.
+    made: Made,
     /// Epochs, by number, whose probe was told of.
     told: u32,
     /// The receiving epoch whose keys are derived ahead, and until when its being installed is told at the latest.
@@ -197,6 +204,8 @@ impl Worker {
             batch,
             outbox,
             verdicts,
+            oversize: Vec::with_capacity(BURST),
+            made: Made::default(),
             told: 0,
             installing: None,
             switching: None,
@@ -248,13 +257,18 @@ impl Worker {
         let counters = &self.wiring.counters;
         counters.add(Tally::PlainIn, received as u64);
         counters.add(Tally::BytesOut, self.batch.iter().map(|frame| frame.len() as u64).sum());
-        self.transforms.protect.burst(&mut self.batch, &mut self.verdicts, now);
+        let Transforms { protect, fit, .. } = &mut self.transforms;
+        self.batch.iter_mut().for_each(|frame| fit.clamp(frame));
+        protect.burst(&mut self.batch, &mut self.verdicts, now);
         if self.transforms.protect.take_rotation_wish() {
             self.tell(Event::RotationWish);
         }
         self.note_tx_flows();
         let out = queue % self.queues.cipher.len();
-        let sent = self.settle(Side::Cipher, out)?;
+        let mut sent = self.settle(Side::Cipher, out)?;
+        if !self.oversize.is_empty() {
+            sent += self.fit_oversize(queue, out, now)?;
+        }
         self.wiring.counters.add(Tally::CipherOut, sent);
         Ok(true)
     }
@@ -348,14 +362,51 @@ impl Worker {
         self.wiring.counters.set(Gauge::TxFlows, flows as u64);
     }
 
+    /// Cuts what was too big, or answers its sender. How many packets went to the cipher port.
+    fn fit_oversize(&mut self, plain: usize, cipher: usize, now: Instant) -> Result<u64, crate::xsk::Error> {
+        let (umem, counters) = (&mut self.queues.umem, &self.wiring.counters);
+        for frame in self.oversize.drain(..) {
+            match self.transforms.fit.handle(&frame, umem, &mut self.made, now) {
+                Ok(fragments) => counters.add(Tally::FragmentsAdded, fragments.saturating_sub(1) as u64),
+                Err(reason) => counters.add_dropped(reason, 1),
+            }
+            umem.free(frame);
+        }
+        let mut sent = 0;
+        while !self.made.fragments.is_empty() {
+            let burst = self.made.fragments.len().min(BURST);
+            self.batch.extend(self.made.fragments.drain(..burst));
+            self.transforms.protect.burst(&mut self.batch, &mut self.verdicts, now);
+            sent += self.settle(Side::Cipher, cipher)?;
+            // None is, for they were made to fit; if one were, it would end here and not be cut on and on.
+            self.wiring.counters.add_dropped(DropReason::TooBig, self.oversize.len() as u64);
+            self.oversize.drain(..).for_each(|frame| self.queues.umem.free(frame));
+        }
+        self.answer(plain)?;
+        Ok(sent)
+    }
+
+    /// Sends ICMP errors to the plain side. One that finds no room is no loss: the sender will ask for it again.
+    fn answer(&mut self, queue: usize) -> Result<(), crate::xsk::Error> {
+        let Queues { umem, plain, .. } = &mut self.queues;
+        let count = plain.len();
+        let port = &mut plain[queue % count];
+        let sent = port.transmit(umem, &mut self.made.replies);
+        kick(port)?;
+        self.made.replies.drain(..).for_each(|frame| umem.free(frame));
+        self.wiring.counters.add(Tally::IcmpOut, sent as u64);
+        Ok(())
+    }
+
     /// Turns verdicts into actions: what may go goes out of a port, all else goes home. How many went.
     fn settle(&mut self, side: Side, queue: usize) -> Result<u64, crate::xsk::Error> {
         let (umem, Wiring { counters, handover, .. }) = (&mut self.queues.umem, &mut self.wiring);
         let mut probed = ArrayVec::<Epoch, BURST>::new();
-        for (frame, verdict) in self.batch.drain(..).zip(&self.verdicts) {
+        for (mut frame, verdict) in self.batch.drain(..).zip(&self.verdicts) {
             match *verdict {
                 Verdict::Send => {
                     if side == Side::Plain {
+                        self.transforms.fit.clamp(&mut frame);
                         counters.add(Tally::BytesIn, frame.len() as u64);
                     }
                     self.outbox.push(frame);
@@ -376,6 +427,7 @@ impl Worker {
                     }
                     umem.free(frame);
                 }
+                Verdict::Drop(DropReason::TooBig) => self.oversize.push(frame),
                 Verdict::Drop(reason) => {
                     counters.add_dropped(reason, 1);
                     umem.free(frame);
@@ -425,7 +477,7 @@ impl Worker {
     }
 
     fn apply(&mut self, command: Command, now: Instant) -> Result<(), crate::xsk::Error> {
-        let Transforms { protect, unprotect } = &mut self.transforms;
+        let Transforms { protect, unprotect, .. } = &mut self.transforms;
         match command {
             Command::InstallTx(epoch) => {
                 if let Some(unused) = protect.install(epoch) {

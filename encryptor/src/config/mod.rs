@@ -20,6 +20,7 @@ use qhaul_keyfeed::SaeId;
 
 use crate::aead;
 use crate::esn::IvRule;
+use crate::fit::Sizes;
 use crate::flows::FlowLimits;
 use crate::keys::Combine;
 use crate::link::IdentityFiles;
@@ -123,6 +124,8 @@ pub struct Config {
     pub flows: u32,
     /// Frames in each of a port's rings.
     pub ring: u32,
+    /// What is done about packets that do not fit.
+    pub sizes: Sizes,
     /// What may cross, and how.
     pub policy: Policy,
     /// Where it was read from.

@@ -12,6 +12,7 @@ use super::policy::{RawRule, policy};
 use super::{Config, Mode, Polling};
 use crate::aead;
 use crate::esn::IvRule;
+use crate::fit::{Oversize, Sizes};
 use crate::flows::FlowLimits;
 use crate::keys::Combine;
 use crate::link::IdentityFiles;
@@ -32,6 +33,8 @@ pub(super) struct Raw {
     keys: Keys,
     #[serde(default)]
     worker: Worker,
+    #[serde(default)]
+    sizes: RawSizes,
     audit: Option<RawAudit>,
     #[serde(default)]
     policy: Vec<RawRule>,
@@ -187,6 +190,13 @@ impl Worker {
     }
 }
 
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct RawSizes {
+    oversize: Oversize,
+    mss_clamp: bool,
+}
+
 fn default_audit_mib() -> u64 {
     64
 }
@@ -258,6 +268,7 @@ impl Raw {
             mode: self.worker.mode,
             flows: self.worker.flows,
             ring: self.worker.ring,
+            sizes: Sizes { oversize: self.sizes.oversize, mss_clamp: self.sizes.mss_clamp },
             policy: policy(self.policy, self.cipher.address.into())?,
             file: PathBuf::new(),
             typed: toml::Table::new(),

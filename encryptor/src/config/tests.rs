@@ -37,6 +37,7 @@ fn each_mistake_is_one_line_that_names_it() {
         ("core = 1", "cores = [1, 1]", "worker.cores"),
         ("core = 1", "cores = []", "worker.cores"),
         ("engine = \"auto\"", "engine = \"openssl\"", "ipsec-mb"),
+        ("oversize = \"fragment\"", "oversize = \"squeeze\"", "squeeze"),
         ("hard_limit = \"600s\"", "hard_limit = \"30s\"", "keys.hard_limit"),
         ("link = \"madrid-lisbon\"", "", "link"),
         ("[kme]", "[kmee]", "kme"),

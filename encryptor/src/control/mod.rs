@@ -33,6 +33,7 @@ use crate::budget::Budget;
 use crate::config::Config;
 use crate::datapath::{self, DataPathError};
 use crate::epoch::{Agreement, Terms};
+use crate::fit::Fit;
 use crate::keylog::KeyLog;
 use crate::keys::{Psk, SessionId};
 use crate::link::{ChannelIdentity, IdentityError};
@@ -290,5 +291,6 @@ fn transforms(
     let policy = Arc::new(config.policy.clone());
     protect.set_policy(policy.clone());
     unprotect.set_policy(policy);
-    Transforms { protect, unprotect }
+    let fit = Fit::new(config.sizes, protect.largest_frame().min(plain_frame));
+    Transforms { protect, unprotect, fit }
 }

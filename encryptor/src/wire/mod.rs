@@ -3,13 +3,16 @@
 //! Each parser takes a slice, checks every length before it reads, and returns plain values: a header that could be
 //! read is another type than raw bytes.
 
+mod checksum;
 mod ethernet;
 mod gtpu;
 mod ip;
 mod mpls;
 mod outer;
 mod view;
+mod packet;
 
+pub use checksum::{checksum, update as update_checksum};
 pub use ethernet::{ETH_HLEN, EtherType, L2, MacAddr};
 pub use gtpu::{GTPU_PORT, Gtpu, parse_gtpu};
 pub use ip::{L3, Transport, parse_ip};
@@ -19,6 +22,8 @@ pub use outer::{
     parse_outer, source_port,
 };
 pub use view::{Seen, Session, View};
+
+pub use packet::{Ipv4, Ipv6};
 
 /// Reads a big-endian u16 at `at`, if it is there.
 fn be16(bytes: &[u8], at: usize) -> Option<u16> {

@@ -3,7 +3,7 @@ use super::statistics::PortCounters;
 use super::umem::Umem;
 
 /// Bytes that a received frame needs behind it, for what encryption appends. One that fills its chunk to less is moved.
-const TAILROOM: usize = 64;
+pub(super) const TAILROOM: usize = 64;
 
 /// Why a received frame is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
+use super::chain::TAILROOM;
 use super::error::Error;
 use super::frame::{Frame, HEADROOM};
 use super::memory::Mapping;
@@ -61,6 +62,17 @@ impl Umem {
         let index = self.free_jumbos.pop()?;
         // SAFETY: as in `alloc`, of the jumbo buffers' free list; the kernel never has one of these.
         Some(unsafe { self.region.token(index, HEADROOM as u16, 0) })
+    }
+
+    /// An empty frame with room for a packet of `len` bytes and what encryption puts around it: in a chunk if it fits there,
+    /// else in a jumbo buffer. None if these are all out, or too small.
+    pub fn alloc_for(&mut self, len: usize) -> Option<Frame> {
+        let fits = |size: u32| HEADROOM + len + TAILROOM <= size as usize;
+        match (fits(self.region.chunk), fits(JUMBO)) {
+            (true, _) => self.alloc(),
+            (false, true) => self.alloc_jumbo(),
+            (false, false) => None,
+        }
     }
 
     /// Takes a frame back.

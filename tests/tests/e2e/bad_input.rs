@@ -73,8 +73,8 @@ fn a_host_that_cannot_carry_the_configuration_is_told_the_remedy() -> Result<()>
         let argv = [&["ip", "link", "set"][..], &words.split(' ').collect::<Vec<_>>()].concat();
         lab.topology().exec(Node::Gateway(Side::A), &argv)
     };
-    set("cipher mtu 1500")?;
-    let words = ["MTU too small", "1500", "1596", "ip link set cipher mtu"];
+    set("cipher mtu 1300")?;
+    let words = ["MTU too small", "1300", "1596", "1372", "ip link set cipher mtu"];
     expect_line("a small MTU", &run(&lab, Side::A, "run", &config)?, &words)?;
     set("cipher mtu 1600")?;
     set("plain down")?;
