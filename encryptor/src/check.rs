@@ -11,7 +11,7 @@ use crate::fit::Oversize;
 use crate::keys::Psk;
 use crate::link::ChannelIdentity;
 use crate::plan::Plan;
-use crate::xsk::{Interface, knows_chains};
+use crate::xsk::{Interface, knows_chains, offloads_on};
 
 mod cores;
 
@@ -55,6 +55,7 @@ pub fn host(config: &Config) -> (Vec<Finding>, Option<Ports>) {
     if let Some(ports) = &ports {
         mtu(config, ports, &mut findings);
         large_frames(config, ports, &mut findings);
+        offloads(config, &mut findings);
         address(config, &mut findings);
         leaks(config, &mut findings);
         queues(config, ports, &mut findings);
@@ -177,6 +178,17 @@ fn large_frames(config: &Config, ports: &Ports, findings: &mut Findings) {
                  has no frames of several: `ip link set {name} mtu {ONE_BUFFER_MTU}`, or use Linux 6.6 or later"
             );
             findings.add(Grade::Fault, line);
+        }
+    }
+}
+
+fn offloads(config: &Config, findings: &mut Findings) {
+    for name in [&config.plain, &config.cipher] {
+        let on = offloads_on(name).unwrap_or_default();
+        let names: Vec<&str> = on.iter().map(|offload| offload.name()).collect();
+        if !names.is_empty() {
+            let line = format!("offloads of {name}: {} are on; they are off while qhaul runs", names.join(", "));
+            findings.add(Grade::Fine, line);
         }
     }
 }

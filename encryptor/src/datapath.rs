@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::policy::{ClearTypes, Policy};
 use crate::wire::OuterShape;
 use crate::worker::Queues;
-use crate::xsk::{BindMode, Interface, LiveMode, Port, PortConfig, Promiscuous, Umem, set_vlan_stripping};
+use crate::xsk::{BindMode, Interface, LiveMode, Port, PortConfig, OffloadsOff, Promiscuous, Umem};
 
 /// Bytes of a chunk.
 const CHUNK: u32 = 4096;
@@ -43,8 +43,8 @@ pub struct Programs {
     interface: String,
     proven: bool,
     released: bool,
-    /// Ports whose VLAN stripping was switched off, to be put back.
-    stripped: Vec<String>,
+    /// Put back when this goes, whatever the way out.
+    offloads: Vec<OffloadsOff>,
     /// Interface numbers of the plain and the cipher port.
     indexes: [u32; 2],
     /// For as long as the data path lives.
@@ -63,11 +63,6 @@ impl Drop for Programs {
             warn!(
                 "{name}: the plain port stays shut; `qhaul run` takes it again, `ip link set dev {name} xdp off` opens it"
             );
-        }
-        for name in &self.stripped {
-            if let Err(error) = set_vlan_stripping(name, true) {
-                warn!("{error}");
-            }
         }
     }
 }
@@ -233,17 +228,18 @@ fn attach_programs(
         interface: config.plain.clone(),
         proven: false,
         released: false,
-        stripped: Vec::new(),
+        offloads: Vec::new(),
         indexes: [plain.index, cipher.index],
         _promiscuous: Promiscuous::new(plain)?,
         cipher: CipherProgram::attach(&config.cipher, attach, buffers, &settings)?,
         plain: PlainProgram::attach(&config.plain, attach, buffers)?,
     };
     for name in [&config.plain, &config.cipher] {
-        if set_vlan_stripping(name, false)? {
-            info!("{name}: rxvlan switched off, so that VLAN tags stay in the frames");
-            programs.stripped.push(name.clone());
+        let off = OffloadsOff::new(name)?;
+        if !off.names().is_empty() {
+            info!("{name}: switched off until qhaul ends: {}", off.names().join(", "));
         }
+        programs.offloads.push(off);
     }
     Ok(programs)
 }

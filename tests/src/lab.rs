@@ -40,7 +40,22 @@ impl TestLab {
 
     /// [`TestLab::prepare`], then everything started and both sites active. Flow keys are logged at both sites.
     pub fn up(prefix: &str, change: impl Fn(&mut SiteConfig)) -> Result<TestLab> {
-        let mut lab = TestLab::prepare(prefix)?;
+        TestLab::prepare(prefix)?.start(change)
+    }
+
+    /// The same with the MTUs of both plain sides and of the backhaul, in bytes.
+    pub fn up_with_mtus(
+        prefix: &str,
+        (plain, backhaul): (u16, u16),
+        change: impl Fn(&mut SiteConfig),
+    ) -> Result<TestLab> {
+        let lab = TestLab::prepare(prefix)?;
+        lab.topology().set_mtus(plain, backhaul)?;
+        lab.start(change)
+    }
+
+    fn start(self, change: impl Fn(&mut SiteConfig)) -> Result<TestLab> {
+        let mut lab = self;
         lab.configure(change)?;
         for side in Side::BOTH {
             lab.log_keys(side, &key_log_name(side));

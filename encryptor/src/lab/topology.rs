@@ -123,6 +123,20 @@ impl Topology {
         })
     }
 
+    /// Gives both plain sides and the backhaul other MTUs, in bytes. For before the encryptors start.
+    pub fn set_mtus(&self, plain: u16, backhaul: u16) -> Result<()> {
+        let set = |node: Node, interface: &str, mtu: u16| {
+            words(&format!("ip -n {} link set {interface} mtu {mtu}", self.namespace(node))).map(drop)
+        };
+        for side in Side::BOTH {
+            set(Node::Host(side), "eth0", plain)?;
+            set(Node::Gateway(side), "plain", plain)?;
+            set(Node::Gateway(side), "cipher", backhaul)?;
+            set(Node::Backhaul, &format!("wan-{side}"), backhaul)?;
+        }
+        set(Node::Backhaul, "br0", backhaul)
+    }
+
     /// True if VLAN frames are tagged by a user-space TAP, because this kernel has no 802.1Q.
     pub fn vlan_is_tap(&self) -> bool {
         !self.vlan_taps.is_empty()

@@ -35,19 +35,6 @@ impl Interface {
     }
 }
 
-/// Has the device strip VLAN tags from what it receives, or leave them; gives what it did before. A tag that is stripped is
-/// invisible to XDP (kernel: Documentation/networking/xdp-rx-metadata.rst), so that a frame would lose its VLAN.
-pub fn set_vlan_stripping(name: &str, strip: bool) -> Result<bool, Error> {
-    let failed = |source: io::Error| Error::from_kernel(name, 0, "switch rxvlan off (ethtool -K)", source);
-    let mut query = Query::new(name).map_err(failed)?;
-    let flags = query.ethtool(ETHTOOL_GFLAGS, 0).map_err(failed)?;
-    let before = flags & ETH_FLAG_RXVLAN != 0;
-    if before != strip {
-        query.ethtool(ETHTOOL_SFLAGS, flags ^ ETH_FLAG_RXVLAN).map_err(failed)?;
-    }
-    Ok(before)
-}
-
 /// Keeps an interface promiscuous for as long as it lives: a bump in the wire takes frames for every address.
 #[derive(Debug)]
 pub struct Promiscuous {
@@ -94,10 +81,6 @@ struct Value {
     data: u32,
 }
 
-const ETHTOOL_GFLAGS: u32 = 0x25;
-const ETHTOOL_SFLAGS: u32 = 0x26;
-const ETH_FLAG_RXVLAN: u32 = 1 << 8;
-
 /// `struct ethtool_channels` of `linux/ethtool.h`.
 #[repr(C)]
 #[derive(Default)]
@@ -116,13 +99,13 @@ struct Channels {
 const ETHTOOL_GCHANNELS: u32 = 0x3c;
 
 /// Any socket, to ask by, and the request with the interface's name in it.
-struct Query {
+pub(super) struct Query {
     socket: OwnedFd,
     request: libc::ifreq,
 }
 
 impl Query {
-    fn new(name: &str) -> io::Result<Self> {
+    pub(super) fn new(name: &str) -> io::Result<Self> {
         let ifr_ifru = libc::__c_anonymous_ifr_ifru { ifru_ifindex: 0 };
         let mut request = libc::ifreq { ifr_name: [0; libc::IFNAMSIZ], ifr_ifru };
         if name.is_empty() || name.len() >= libc::IFNAMSIZ {
@@ -171,7 +154,8 @@ impl Query {
         Ok(channels.combined + channels.rx.min(channels.tx))
     }
 
-    fn ethtool(&mut self, command: u32, data: u32) -> io::Result<u32> {
+    /// A command of `linux/ethtool.h` whose struct is `ethtool_value`; gives the value's data.
+    pub(super) fn ethtool(&mut self, command: u32, data: u32) -> io::Result<u32> {
         let mut value = Value { command, data };
         self.request.ifr_ifru = libc::__c_anonymous_ifr_ifru { ifru_data: (&raw mut value).cast() };
         let asked = self.ask(libc::SIOCETHTOOL);

@@ -21,6 +21,8 @@ mod interface;
 mod lent;
 /// Memory maps, and the types that may lie in memory that the kernel writes.
 mod memory;
+/// What devices do to frames behind our back, switched off for a while.
+mod offloads;
 /// Opening ports that share one UMEM, and choosing their mode.
 mod open;
 /// One queue of one interface.
@@ -41,7 +43,8 @@ mod tests;
 
 pub use error::Error;
 pub use frame::{Frame, HEADROOM};
-pub use interface::{Interface, Promiscuous, set_vlan_stripping};
+pub use interface::{Interface, Promiscuous};
+pub use offloads::{OffloadsOff, offloads_on};
 pub use open::{BindMode, PortConfig, knows_chains};
 pub use port::{LiveMode, Port};
 pub use rings::Outstanding;

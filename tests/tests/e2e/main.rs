@@ -12,5 +12,6 @@ mod oracle;
 mod policy;
 mod rotation;
 mod secrecy;
+mod sizes;
 mod transparency;
 mod weather;
