@@ -136,7 +136,8 @@ fn mtu(config: &Config, ports: &Ports, findings: &mut Findings) {
     let (needed, least) = (cipher_mtu_needed(plain, shape), cipher_mtu_needed(plain.min(IPV6_MTU), shape));
     let remedy = format!("`ip link set {} mtu {needed}`, or lower the plain side's", config.cipher);
     if cipher >= needed {
-        let line = format!("MTU: {plain} on the plain side fits {cipher} on the cipher side ({needed} needed)");
+        let line =
+            format!("MTU: {plain} on the plain side fits {cipher} on the cipher side ({needed} needed)");
         findings.add(Grade::Fine, line);
     } else if cipher < least {
         let line = format!(
@@ -187,7 +188,8 @@ fn offloads(config: &Config, findings: &mut Findings) {
         let on = offloads_on(name).unwrap_or_default();
         let names: Vec<&str> = on.iter().map(|offload| offload.name()).collect();
         if !names.is_empty() {
-            let line = format!("offloads of {name}: {} are on; they are off while qhaul runs", names.join(", "));
+            let line =
+                format!("offloads of {name}: {} are on; they are off while qhaul runs", names.join(", "));
             findings.add(Grade::Fine, line);
         }
     }

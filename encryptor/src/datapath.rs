@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::policy::{ClearTypes, Policy};
 use crate::wire::OuterShape;
 use crate::worker::Queues;
-use crate::xsk::{BindMode, Interface, LiveMode, Port, PortConfig, OffloadsOff, Promiscuous, Umem};
+use crate::xsk::{BindMode, Interface, LiveMode, OffloadsOff, Port, PortConfig, Promiscuous, Umem};
 
 /// Bytes of a chunk.
 const CHUNK: u32 = 4096;

@@ -52,11 +52,7 @@ fn may_answer_v4(ip: &Ipv4<'_>) -> bool {
             || address.is_multicast()
             || address.octets()[0] >= 240)
     };
-    ip.dont_fragment()
-        && ip.offset() == 0
-        && !is_error
-        && is_host(ip.source())
-        && is_host(ip.destination())
+    ip.dont_fragment() && ip.offset() == 0 && !is_error && is_host(ip.source()) && is_host(ip.destination())
 }
 
 fn may_answer_v6(ip: &Ipv6<'_>) -> bool {
@@ -64,9 +60,8 @@ fn may_answer_v6(ip: &Ipv6<'_>) -> bool {
         Some((ICMPV6, at)) => ip.payload.get(at).is_none_or(|kind| *kind < 128),
         _ => false,
     };
-    let is_host = |address: Ipv6Addr| {
-        !(address.is_unspecified() || address.is_loopback() || address.is_multicast())
-    };
+    let is_host =
+        |address: Ipv6Addr| !(address.is_unspecified() || address.is_loopback() || address.is_multicast());
     !is_error && is_host(ip.source()) && is_host(ip.destination())
 }
 

@@ -186,6 +186,24 @@ fn without_an_epoch_nothing_passes() {
 }
 
 #[test]
+fn a_padded_probe_has_the_size_asked_for_and_is_a_dummy() {
+    let mut rig = Rig::linked();
+    for (asked, size) in [(1500, 1500), (1501, 1500), (1503, 1500), (3000, 3000), (9000, 3000), (600, 600)] {
+        let mut frame = rig.umem.alloc().unwrap();
+        assert!(rig.protect.path_probe(asked, &mut frame));
+        let packet = frame.data().to_vec();
+        rig.umem.free(frame);
+        assert_eq!(packet.len() - 14, size, "{asked}");
+        assert_eq!(rig.fate(&packet), Ok(Vec::new()), "a dummy, which ends there");
+    }
+    let mut frame = rig.umem.alloc().unwrap();
+    assert!(!rig.protect.path_probe(40, &mut frame), "smaller than any packet");
+    rig.protect.withdraw();
+    assert!(!rig.protect.path_probe(1500, &mut frame), "without keys");
+    rig.umem.free(frame);
+}
+
+#[test]
 fn a_replay_is_dropped_within_a_burst_and_later() {
     let mut rig = Rig::linked();
     let packet = rig.sealed(&plain(1, 100));

@@ -150,19 +150,39 @@ impl Protect {
     pub fn probe(&mut self, epoch: Epoch, frame: &mut Frame) -> bool {
         let installed = self.next.as_mut().filter(|next| next.epoch() == epoch);
         let (Some(epoch), Some(mac)) = (installed, self.next_hop.get()) else { return false };
-        frame.reset(MAX_OUTER_LEN);
-        let tail = tail_len(0);
-        let Some(body) = frame.append(tail) else { return false };
-        write_trailer(body, NextHeader::None);
-        let Admission::Granted { index, sequence } = epoch.admit_probe(0) else { return false };
-        let spi = epoch.spi(index);
-        if write_header(&self.template, frame, mac, 0, spi, sequence).is_none() {
-            return false;
-        }
-        let start = self.template.shape().header_len();
-        seal_burst(&mut [seal_job(epoch, frame, start, &Framed { flow: index, sequence })]);
-        true
+        dummy(&self.template, epoch, mac, tail_len(0), frame)
     }
+
+    /// Makes a padded dummy packet of the epoch in use in an empty frame, to see whether the path carries it: `packet` bytes
+    /// with its outer IP header, rounded down to what ESP can have. False: it cannot be sent.
+    pub fn path_probe(&mut self, packet: usize, frame: &mut Frame) -> bool {
+        let (Some(epoch), Some(mac)) = (&mut self.active, self.next_hop.get()) else { return false };
+        // RFC 4303 section 2.4: the ciphertext ends on 4 bytes.
+        let body = packet.min(self.cipher_mtu).saturating_sub(self.template.shape().ip_overhead()) & !3;
+        body >= tail_len(0) && dummy(&self.template, epoch, mac, body, frame)
+    }
+}
+
+/// A dummy packet (RFC 4303 section 2.6) in slot 0 whose ciphertext and ICV are `body` bytes.
+fn dummy(
+    template: &OuterTemplate,
+    epoch: &mut TxEpoch,
+    mac: MacAddr,
+    body: usize,
+    frame: &mut Frame,
+) -> bool {
+    frame.reset(MAX_OUTER_LEN);
+    let Some(text) = frame.append(body) else { return false };
+    let padded = body.min(tail_len(0));
+    write_trailer(&mut text[body - padded..], NextHeader::None);
+    let Admission::Granted { index, sequence } = epoch.admit_probe(body) else { return false };
+    let spi = epoch.spi(index);
+    if write_header(template, frame, mac, 0, spi, sequence).is_none() {
+        return false;
+    }
+    let start = template.shape().header_len();
+    seal_burst(&mut [seal_job(epoch, frame, start, &Framed { flow: index, sequence })]);
+    true
 }
 
 /// Bypass works without keys; all else waits for them.

@@ -37,6 +37,8 @@ pub struct Status {
     pub channel: bool,
     /// The next hop's hardware address, if it is resolved.
     pub next_hop: Option<String>,
+    /// What the path to the peer carries.
+    pub path: PathStatus,
     /// Flows with live keys: the larger of both directions.
     pub flows: u64,
     /// The sending direction.
@@ -53,6 +55,17 @@ pub struct Status {
     pub xdp: BTreeMap<String, Rows>,
     /// What the queues counted, by port and queue.
     pub queues: BTreeMap<String, Rows>,
+}
+
+/// What the path to the peer carries. Sizes are bytes of a packet on the backhaul, its IP header included.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PathStatus {
+    /// "unknown", "checking", "full": what is needed, or "narrow": less.
+    pub state: String,
+    /// What is needed.
+    pub wanted: u32,
+    /// The largest packet that arrived, once that is known.
+    pub carries: Option<u32>,
 }
 
 /// The sending direction.
@@ -203,6 +216,9 @@ impl Status {
         }
         line("channel", if self.channel { "connected".into() } else { "not connected".into() });
         line("next hop", self.next_hop.clone().unwrap_or_else(|| "not resolved".into()));
+        let PathStatus { state, wanted, carries } = &self.path;
+        let carries = carries.map_or(String::new(), |most| format!(": {most} bytes, {wanted} needed"));
+        line("path MTU", format!("{state}{carries}"));
         line(
             "data path",
             format!("{}, engine {}, up {} s, process {}", self.mode, self.engine, self.uptime_s, self.pid),

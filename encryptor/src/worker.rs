@@ -1,5 +1,7 @@
 //! A worker: one core, its share of the queues of both ports, five steps: receive, transform, transmit, recycle, apply key changes.
 
+mod oversize;
+
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use crate::policy::Policy;
 use crate::protect::Protect;
 use crate::spi::Epoch;
 use crate::unprotect::Unprotect;
+use crate::wire::ETH_HLEN;
 use crate::xsk::{Frame, Port, PortCounters, Statistics, Umem};
 use crate::{BURST, Verdict};
 
@@ -31,6 +34,8 @@ const SPIN: Duration = Duration::from_micros(50);
 const SLEEP: Duration = Duration::from_secs(1);
 /// The longest sleep while frames wait to be sent.
 const SHORT_SLEEP: Duration = Duration::from_millis(1);
+/// A dummy of so many bytes is there for its size, and not only for its key.
+const PATH_PROBE: usize = 512;
 const WAKE: Token = Token(usize::MAX);
 /// Keys made ahead of a new epoch in one turn of the loop: about ten microseconds while packets flow, more while none do.
 const AHEAD_BUSY: usize = 8;
@@ -45,6 +50,8 @@ pub enum Command {
     InstallTx(Box<TxEpoch>),
     /// Send a probe of the installed epoch.
     Probe(Epoch),
+    /// Send a padded dummy of so many bytes, with its outer IP header, in the epoch in use.
+    ProbePath(u32),
     /// Send in the installed epoch from now on.
     SwitchTx(Epoch),
     /// Send in no epoch.
@@ -76,6 +83,8 @@ pub enum Event {
     Probed(Epoch),
     /// Another policy is in force; the one before is handed back, so that the worker never frees it.
     PolicyReplaced([Arc<Policy>; 2]),
+    /// A genuine padded dummy came, of so many bytes with its outer IP header.
+    PathSeen(u32),
     /// A soft limit asks for the next epoch.
     RotationWish,
     /// How the ports do.
@@ -362,46 +371,10 @@ impl Worker {
         self.wiring.counters.set(Gauge::TxFlows, flows as u64);
     }
 
-    /// Cuts what was too big, or answers its sender. How many packets went to the cipher port.
-    fn fit_oversize(&mut self, plain: usize, cipher: usize, now: Instant) -> Result<u64, crate::xsk::Error> {
-        let (umem, counters) = (&mut self.queues.umem, &self.wiring.counters);
-        for frame in self.oversize.drain(..) {
-            match self.transforms.fit.handle(&frame, umem, &mut self.made, now) {
-                Ok(fragments) => counters.add(Tally::FragmentsAdded, fragments.saturating_sub(1) as u64),
-                Err(reason) => counters.add_dropped(reason, 1),
-            }
-            umem.free(frame);
-        }
-        let mut sent = 0;
-        while !self.made.fragments.is_empty() {
-            let burst = self.made.fragments.len().min(BURST);
-            self.batch.extend(self.made.fragments.drain(..burst));
-            self.transforms.protect.burst(&mut self.batch, &mut self.verdicts, now);
-            sent += self.settle(Side::Cipher, cipher)?;
-            // None is, for they were made to fit; if one were, it would end here and not be cut on and on.
-            self.wiring.counters.add_dropped(DropReason::TooBig, self.oversize.len() as u64);
-            self.oversize.drain(..).for_each(|frame| self.queues.umem.free(frame));
-        }
-        self.answer(plain)?;
-        Ok(sent)
-    }
-
-    /// Sends ICMP errors to the plain side. One that finds no room is no loss: the sender will ask for it again.
-    fn answer(&mut self, queue: usize) -> Result<(), crate::xsk::Error> {
-        let Queues { umem, plain, .. } = &mut self.queues;
-        let count = plain.len();
-        let port = &mut plain[queue % count];
-        let sent = port.transmit(umem, &mut self.made.replies);
-        kick(port)?;
-        self.made.replies.drain(..).for_each(|frame| umem.free(frame));
-        self.wiring.counters.add(Tally::IcmpOut, sent as u64);
-        Ok(())
-    }
-
     /// Turns verdicts into actions: what may go goes out of a port, all else goes home. How many went.
     fn settle(&mut self, side: Side, queue: usize) -> Result<u64, crate::xsk::Error> {
         let (umem, Wiring { counters, handover, .. }) = (&mut self.queues.umem, &mut self.wiring);
-        let mut probed = ArrayVec::<Epoch, BURST>::new();
+        let mut probed = ArrayVec::<(Epoch, usize), BURST>::new();
         for (mut frame, verdict) in self.batch.drain(..).zip(&self.verdicts) {
             match *verdict {
                 Verdict::Send => {
@@ -417,7 +390,7 @@ impl Worker {
                 }
                 Verdict::Dummy(epoch) => {
                     counters.add(Tally::Dummies, 1);
-                    probed.push(epoch);
+                    probed.push((epoch, frame.len().saturating_sub(ETH_HLEN)));
                     umem.free(frame);
                 }
                 Verdict::HandOver(owner) => {
@@ -434,8 +407,11 @@ impl Worker {
                 }
             }
         }
-        for epoch in probed {
+        for (epoch, packet) in probed {
             self.tell_probed(epoch);
+            if packet >= PATH_PROBE {
+                self.tell(Event::PathSeen(packet as u32));
+            }
         }
         self.send(side, queue)
     }
@@ -484,7 +460,13 @@ impl Worker {
                     self.tell(Event::TxRetired(unused));
                 }
             }
-            Command::Probe(epoch) => self.probe(epoch)?,
+            Command::Probe(epoch) => {
+                self.probe(0, |protect, frame| protect.probe(epoch, frame))?;
+            }
+            Command::ProbePath(bytes) => {
+                let bytes = bytes as usize;
+                self.probe(bytes, |protect, frame| protect.path_probe(bytes, frame))?;
+            }
             Command::SwitchTx(epoch) => self.switching = Some(epoch),
             Command::WithdrawTx => {
                 self.switching = None;
@@ -516,9 +498,14 @@ impl Worker {
         Ok(())
     }
 
-    fn probe(&mut self, epoch: Epoch) -> Result<(), crate::xsk::Error> {
-        let Some(mut frame) = self.queues.umem.alloc() else { return Ok(()) };
-        if !self.transforms.protect.probe(epoch, &mut frame) {
+    /// Sends what `make` makes of a frame with room for `bytes`.
+    fn probe(
+        &mut self,
+        bytes: usize,
+        make: impl FnOnce(&mut Protect, &mut Frame) -> bool,
+    ) -> Result<(), crate::xsk::Error> {
+        let Some(mut frame) = self.queues.umem.alloc_for(bytes) else { return Ok(()) };
+        if !make(&mut self.transforms.protect, &mut frame) {
             self.queues.umem.free(frame);
             return Ok(());
         }

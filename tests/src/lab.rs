@@ -54,7 +54,8 @@ impl TestLab {
         lab.start(change)
     }
 
-    fn start(self, change: impl Fn(&mut SiteConfig)) -> Result<TestLab> {
+    /// Configures and starts what [`TestLab::prepare`] made; see [`TestLab::up`].
+    pub fn start(self, change: impl Fn(&mut SiteConfig)) -> Result<TestLab> {
         let mut lab = self;
         lab.configure(change)?;
         for side in Side::BOTH {

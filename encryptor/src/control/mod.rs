@@ -7,6 +7,7 @@ mod control_socket;
 mod crew;
 mod feed;
 mod link;
+mod path;
 mod reload;
 mod site;
 mod tables;
@@ -49,6 +50,7 @@ use control_socket::{ControlSocket, Request};
 use crew::Crew;
 use feed::Feed;
 use link::Link;
+use path::PathCheck;
 use site::{Site, SiteParts};
 use tables::Tables;
 use witness::Witness;
@@ -156,6 +158,7 @@ pub fn run(config: &Config, log: KeyLog) -> Result<(), RunError> {
         next_hop,
         cipher_index: ports.cipher.index,
         witness: Witness::new(audit, &config.link),
+        path: PathCheck::new(path_wanted(config, &ports)),
     });
     info!("{}", Plan::new(&config.plan_input()).verdict());
     info!(
@@ -293,4 +296,9 @@ fn transforms(
     unprotect.set_policy(policy);
     let fit = Fit::new(config.sizes, protect.largest_frame().min(plain_frame));
     Transforms { protect, unprotect, fit }
+}
+
+/// Bytes of the largest packet that leaves: what the plain side's MTU needs, or the cipher port's MTU where that is less.
+fn path_wanted(config: &Config, ports: &check::Ports) -> u32 {
+    datapath::cipher_mtu_needed(ports.plain.mtu, config.outer_shape()).min(ports.cipher.mtu)
 }

@@ -9,6 +9,7 @@ use super::RunError;
 use super::crew::Crew;
 use super::feed::Feed;
 use super::link::{Link, LinkEvent};
+use super::path::{Path, PathCheck};
 use super::tables::Tables;
 use super::witness::Witness;
 use crate::aead::Engine;
@@ -39,6 +40,7 @@ pub(super) struct SiteParts {
     pub(super) next_hop: NextHop,
     pub(super) cipher_index: u32,
     pub(super) witness: Witness,
+    pub(super) path: PathCheck,
 }
 
 /// A site at work.
@@ -63,7 +65,9 @@ impl Site {
 
     /// When [`Site::turn`] has something to do at the latest.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        [self.parts.agreement.next_deadline(), Some(self.next_second)].into_iter().flatten().min()
+        let SiteParts { agreement, path, .. } = &self.parts;
+        let deadlines = [agreement.next_deadline(), path.next_deadline(), Some(self.next_second)];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Handles readiness of a connection.
@@ -86,6 +90,7 @@ impl Site {
             self.each_second();
         }
         self.keys(now)?;
+        self.check_path(now);
         let SiteParts { link, agreement, witness, crew, .. } = &mut self.parts;
         agreement
             .set_flows_in_use(crew.counters().map(|(_, counters)| counters.gauge(Gauge::TxFlows) as u32));
@@ -121,6 +126,32 @@ impl Site {
         Ok(())
     }
 
+    fn check_path(&mut self, now: Instant) {
+        let before = self.parts.path.path();
+        if let Some(bytes) = self.parts.path.turn(now) {
+            // One worker's packets tell as much as those of all.
+            self.parts.crew.tell_each([Command::ProbePath(bytes)]);
+        }
+        self.tell_path(before);
+    }
+
+    /// Says what was found, when it was.
+    fn tell_path(&self, before: Path) {
+        let (wanted, cipher) = (self.parts.path.wanted(), &self.parts.config.cipher);
+        match self.parts.path.path() {
+            path if path == before => {}
+            Path::Checking => {}
+            Path::Full => {
+                info!("the path to the peer carries packets of {wanted} bytes, which is what is needed")
+            }
+            Path::Narrow(most) => warn!(
+                "the path to the peer carries packets of {most} bytes, not the {wanted} that are needed: larger ones are lost. \
+                 Raise the backhaul's MTU, or `ip link set {cipher} mtu {most}` and start again, so that sizes.oversize holds"
+            ),
+            Path::Unknown => warn!("the peer saw no probe of the path's size: nothing is known of its MTU"),
+        }
+    }
+
     fn each_second(&mut self) {
         let (interface, address) = (&self.parts.config.cipher, self.parts.config.next_hop);
         let found = neighbour::lookup(interface, address);
@@ -142,6 +173,12 @@ impl Site {
                 LinkEvent::Up => agreement.connected(),
                 LinkEvent::Down => {
                     agreement.disconnected();
+                    Vec::new()
+                }
+                LinkEvent::Said(Message::Path { bytes }, _) => {
+                    let before = self.parts.path.path();
+                    self.parts.path.heard(now, bytes);
+                    self.tell_path(before);
                     Vec::new()
                 }
                 // After hanging up the rest of what came in is of no interest.
@@ -166,10 +203,11 @@ impl Site {
     }
 
     fn worker_event(&mut self, worker: u8, event: Event, now: Instant) -> Result<(), RunError> {
-        let SiteParts { agreement, tables, witness, programs, crew, .. } = &mut self.parts;
+        let SiteParts { agreement, tables, witness, programs, crew, link, path, .. } = &mut self.parts;
         let actions = match event {
             Event::TxSwitched(epoch) => {
                 programs.prove();
+                path.start(now);
                 if crew.all_switched(epoch) { agreement.tx_switched(now, epoch) } else { Vec::new() }
             }
             Event::RxInstalled(epoch) if crew.all_installed(epoch) => agreement.rx_installed(epoch),
@@ -198,6 +236,10 @@ impl Site {
             }
             Event::PolicyReplaced(_) => {
                 info!("worker {worker} goes by the policy that was loaded");
+                Vec::new()
+            }
+            Event::PathSeen(bytes) => {
+                link.say(&Message::Path { bytes });
                 Vec::new()
             }
             Event::Report(ports) => {

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use super::path::Path;
 use super::site::Site;
 use crate::counters::{Counters, Gauge, Tally};
 use crate::drops::DropReason;
 use crate::spi::Epoch;
-use crate::status::{KeyStatus, Rows, RxStatus, Status, TxStatus, WorkerCounters, WorkerStatus};
+use crate::status::{KeyStatus, PathStatus, Rows, RxStatus, Status, TxStatus, WorkerCounters, WorkerStatus};
 
 impl Site {
     /// All that there is to tell.
@@ -29,6 +30,7 @@ impl Site {
             key_log: parts.tables.logs_keys(),
             channel: parts.link.is_up(),
             next_hop: parts.next_hop.get().map(|mac| mac.to_string()),
+            path: self.path_status(),
             flows: tx.flows.max(rx.flows),
             tx,
             rx,
@@ -38,6 +40,18 @@ impl Site {
             xdp: self.program_counters(),
             queues: self.queue_counters(),
         }
+    }
+
+    fn path_status(&self) -> PathStatus {
+        let path = &self.parts.path;
+        let wanted = path.wanted();
+        let (state, carries) = match path.path() {
+            Path::Unknown => ("unknown", None),
+            Path::Checking => ("checking", None),
+            Path::Full => ("full", Some(wanted)),
+            Path::Narrow(most) => ("narrow", Some(most)),
+        };
+        PathStatus { state: state.to_string(), wanted, carries }
     }
 
     fn tx_status(&self, now: Instant) -> TxStatus {

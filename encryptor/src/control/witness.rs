@@ -101,7 +101,11 @@ impl Witness {
             }
             Message::Active { epoch } => self.note(new(Kind::Active, following).epoch(*epoch)),
             Message::Switched { epoch } => self.note(new(Kind::Switched, leading).epoch(*epoch)),
-            Message::Hello(_) | Message::Ping | Message::Pong | Message::Bye { .. } => {}
+            Message::Hello(_)
+            | Message::Path { .. }
+            | Message::Ping
+            | Message::Pong
+            | Message::Bye { .. } => {}
         }
     }
 

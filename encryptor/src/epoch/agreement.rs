@@ -189,7 +189,11 @@ impl Agreement {
                 self.receiver.switched(now, epoch);
                 Vec::new()
             }
-            Message::Hello(_) | Message::Bye { .. } | Message::Ping | Message::Pong => Vec::new(),
+            Message::Hello(_)
+            | Message::Bye { .. }
+            | Message::Path { .. }
+            | Message::Ping
+            | Message::Pong => Vec::new(),
         }
     }
 

@@ -30,11 +30,7 @@ struct Rig {
 impl Rig {
     fn new(oversize: Oversize) -> Rig {
         let sizes = Sizes { oversize, mss_clamp: false };
-        Rig {
-            umem: Umem::new(CHUNKS, 2048).unwrap(),
-            fit: Fit::new(sizes, LARGEST),
-            made: Made::default(),
-        }
+        Rig { umem: Umem::new(CHUNKS, 2048).unwrap(), fit: Fit::new(sizes, LARGEST), made: Made::default() }
     }
 
     /// How many fragments, or the reason; lengths of the fragments; how many answers.

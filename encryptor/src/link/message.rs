@@ -8,7 +8,7 @@ use crate::keys::{Combine, SessionId};
 use crate::spi::Epoch;
 
 /// Version of the messages and of the key schedule; both ends must state the same.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// One message. JSON within a length-prefixed record; unknown fields are refused, so that the two ends can never
 /// disagree silently about what was said.
@@ -61,6 +61,11 @@ pub enum Message {
     Switched {
         /// The epoch.
         epoch: Epoch,
+    },
+    /// A padded probe of so many bytes, its outer IP header included, proved genuine: the path carries it.
+    Path {
+        /// Bytes.
+        bytes: u32,
     },
     /// Asks for a sign of life.
     Ping,

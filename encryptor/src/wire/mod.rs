@@ -9,8 +9,8 @@ mod gtpu;
 mod ip;
 mod mpls;
 mod outer;
-mod view;
 mod packet;
+mod view;
 
 pub use checksum::{checksum, update as update_checksum};
 pub use ethernet::{ETH_HLEN, EtherType, L2, MacAddr};

@@ -24,14 +24,8 @@ pub enum Offload {
 
 impl Offload {
     /// All, in the order in which they are switched off.
-    pub const ALL: [Offload; 6] = [
-        Offload::RxVlan,
-        Offload::Lro,
-        Offload::Gro,
-        Offload::Tso,
-        Offload::Gso,
-        Offload::TxChecksum,
-    ];
+    pub const ALL: [Offload; 6] =
+        [Offload::RxVlan, Offload::Lro, Offload::Gro, Offload::Tso, Offload::Gso, Offload::TxChecksum];
 
     /// What `ethtool -K` calls it.
     pub fn name(self) -> &'static str {

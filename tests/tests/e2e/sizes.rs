@@ -51,7 +51,11 @@ fn frames_of_14_to_9216_bytes_cross_whole_both_ways_through_a_rotation() -> Resu
         ensure!(first.is_none(), "frame {first:?} is another, by length {lengths:?}");
         ensure!(arrived.len() == sent.len(), "{} of {} frames arrived", arrived.len(), sent.len());
     }
-    ensure!(lab.settled()?.iter().all(|status| status.counters.drops.is_empty()), "frames were dropped");
+    for status in lab.settled()? {
+        ensure!(status.counters.drops.is_empty(), "dropped: {:?}", status.counters.drops);
+        let path = (status.path.state.as_str(), status.path.carries);
+        ensure!(path == ("full", Some(9292)), "the path was found to be {path:?}");
+    }
     lab.finish()
 }
 
@@ -102,18 +106,21 @@ fn packets_that_do_not_fit_are_cut_or_their_senders_are_told() -> Result<()> {
     let after = lab.wait_status(Side::A, "a frame that is not IP was not dropped", |status| {
         dropped(status, "too_big") == dropped(&before, "too_big") + 1
     })?;
-    ensure!(tally(&after, Tally::IcmpOut) == tally(&before, Tally::IcmpOut), "a frame that is not IP was answered");
+    ensure!(
+        tally(&after, Tally::IcmpOut) == tally(&before, Tally::IcmpOut),
+        "a frame that is not IP was answered"
+    );
     lab.finish()
 }
 
 #[test]
 fn tcp_is_told_in_both_syns_to_send_what_fits() -> Result<()> {
-    let lab = TestLab::up_with_mtus("emss", SMALL, |config| config.more = "[sizes]\nmss_clamp = true\n".into())?;
+    let lab =
+        TestLab::up_with_mtus("emss", SMALL, |config| config.more = "[sizes]\nmss_clamp = true\n".into())?;
     let tap = |side, name| Tap::start(lab.topology(), Node::Host(side), "eth0", Direction::In, name);
     let taps = [tap(Side::B, "syn")?, tap(Side::A, "syn-ack")?];
-    let listener = inside(lab.topology(), Node::Host(Side::B), || {
-        Ok(TcpListener::bind((Side::B.host_v4(), 7070))?)
-    })?;
+    let listener =
+        inside(lab.topology(), Node::Host(Side::B), || Ok(TcpListener::bind((Side::B.host_v4(), 7070))?))?;
     let answering = thread::spawn(move || -> Result<usize> {
         let (mut stream, _) = listener.accept()?;
         let mut bytes = Vec::new();
@@ -142,6 +149,25 @@ fn is_syn(frame: &[u8]) -> bool {
 }
 
 #[test]
+fn a_path_that_carries_less_than_the_ports_is_found() -> Result<()> {
+    let lab = TestLab::prepare("epath")?;
+    // The ports say 1,600; the switch in between carries 1,500, and tells nobody.
+    for interface in ["wan-a", "wan-b", "br0"] {
+        lab.topology().exec(Node::Backhaul, &["ip", "link", "set", interface, "mtu", "1500"])?;
+    }
+    let lab = lab.start(|_| ())?;
+    for side in Side::BOTH {
+        let status =
+            lab.wait_status(side, "the path was not looked at", |status| status.path.state == "narrow")?;
+        ensure!(status.path.wanted == 1596, "{:?}", status.path);
+        ensure!(status.path.carries.is_some_and(|most| (1493..=1500).contains(&most)), "{:?}", status.path);
+        let log = lab.sites.encryptor_log(side).context("encryptor's log")?.1;
+        ensure!(log.contains("the path to the peer carries packets of"), "nobody was told: {log}");
+    }
+    lab.finish()
+}
+
+#[test]
 fn offloads_are_off_while_it_runs_and_come_back() -> Result<()> {
     let mut lab = TestLab::prepare("eoffload")?;
     let gateway = Node::Gateway(Side::A);
@@ -149,7 +175,12 @@ fn offloads_are_off_while_it_runs_and_come_back() -> Result<()> {
     lab.topology().exec(gateway, &switch)?;
     let on = |lab: &TestLab| -> Result<Vec<String>> {
         let told = lab.topology().exec(gateway, &["ethtool", "-k", "plain"])?;
-        let names = ["tx-checksumming", "tcp-segmentation-offload", "generic-segmentation-offload", "generic-receive-offload"];
+        let names = [
+            "tx-checksumming",
+            "tx-tcp-segmentation",
+            "generic-segmentation-offload",
+            "generic-receive-offload",
+        ];
         let is_on = |name: &&str| told.lines().any(|line| line.trim() == format!("{name}: on"));
         Ok(names.iter().filter(|name| is_on(name)).map(|name| (*name).to_owned()).collect())
     };

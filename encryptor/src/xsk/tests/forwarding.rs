@@ -28,7 +28,7 @@ fn frames_of_several_buffers_cross_like_others() {
     in_namespace(|| {
         ["a0", "a1", "b0", "b1"].into_iter().for_each(|end| run(&format!("ip link set {end} mtu 9300")));
         forward(AttachMode::Native, 0, Buffers::Several);
-        forward(AttachMode::Generic, 1, Buffers::Several);
+        forward(AttachMode::Generic, 0, Buffers::Several);
     });
 }
 

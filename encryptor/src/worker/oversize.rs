@@ -1,0 +1,51 @@
+//! A worker's second pass: over frames that one packet does not carry.
+
+use std::time::Instant;
+
+use super::{Queues, Side, Worker, kick};
+use crate::BURST;
+use crate::counters::Tally;
+use crate::drops::DropReason;
+
+impl Worker {
+    /// Cuts what was too big, or answers its sender. How many packets went to the cipher port.
+    pub(super) fn fit_oversize(
+        &mut self,
+        plain: usize,
+        cipher: usize,
+        now: Instant,
+    ) -> Result<u64, crate::xsk::Error> {
+        let (umem, counters) = (&mut self.queues.umem, &self.wiring.counters);
+        for frame in self.oversize.drain(..) {
+            match self.transforms.fit.handle(&frame, umem, &mut self.made, now) {
+                Ok(fragments) => counters.add(Tally::FragmentsAdded, fragments.saturating_sub(1) as u64),
+                Err(reason) => counters.add_dropped(reason, 1),
+            }
+            umem.free(frame);
+        }
+        let mut sent = 0;
+        while !self.made.fragments.is_empty() {
+            let burst = self.made.fragments.len().min(BURST);
+            self.batch.extend(self.made.fragments.drain(..burst));
+            self.transforms.protect.burst(&mut self.batch, &mut self.verdicts, now);
+            sent += self.settle(Side::Cipher, cipher)?;
+            // None is, for they were made to fit; if one were, it would end here and not be cut on and on.
+            self.wiring.counters.add_dropped(DropReason::TooBig, self.oversize.len() as u64);
+            self.oversize.drain(..).for_each(|frame| self.queues.umem.free(frame));
+        }
+        self.answer(plain)?;
+        Ok(sent)
+    }
+
+    /// Sends ICMP errors to the plain side. One that finds no room is no loss: the sender will ask for it again.
+    fn answer(&mut self, queue: usize) -> Result<(), crate::xsk::Error> {
+        let Queues { umem, plain, .. } = &mut self.queues;
+        let count = plain.len();
+        let port = &mut plain[queue % count];
+        let sent = port.transmit(umem, &mut self.made.replies);
+        kick(port)?;
+        self.made.replies.drain(..).for_each(|frame| umem.free(frame));
+        self.wiring.counters.add(Tally::IcmpOut, sent as u64);
+        Ok(())
+    }
+}
