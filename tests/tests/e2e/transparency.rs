@@ -16,11 +16,20 @@ const ROTATIONS: u64 = 3;
 
 #[test]
 fn every_kind_of_frame_crosses_bit_for_bit_and_in_order_while_keys_change() -> Result<()> {
-    let lab = quiet("etrans")?;
+    crosses(quiet("etrans", (1500, 1600))?, LONGEST)
+}
+
+#[test]
+fn frames_of_up_to_9216_bytes_cross_as_well() -> Result<()> {
+    crosses(quiet("etrans9k", (9202, 9302))?, 9216)
+}
+
+/// The corpus both ways at once, through rotations; all accounts at both sites say the same of it.
+fn crosses(lab: TestLab, size: usize) -> Result<()> {
     let mut session = Session::open(lab.topology(), &Side::BOTH)?;
     // Whatever the hosts themselves said is counted by now.
     let before = lab.settled()?;
-    let frames = corpus(LONGEST);
+    let frames = corpus(size);
     let mut total = Outcome::default();
     // A part before each rotation, and one behind the last.
     for part in frames.chunks(frames.len().div_ceil(ROTATIONS as usize + 1)) {
@@ -64,7 +73,7 @@ fn captured_frames_cross_bit_for_bit_and_in_order() -> Result<()> {
         ensure!(!found.is_empty(), "QHAUL_PCAPS: no .pcap and no .pcapng in {}", further.display());
         files.extend(found);
     }
-    let lab = quiet("epcaps")?;
+    let lab = quiet("epcaps", (9202, 9302))?;
     let mut session = Session::open(lab.topology(), &Side::BOTH)?;
     for path in &files {
         let mut file = CaptureFile::open(path)?;
@@ -79,7 +88,7 @@ fn captured_frames_cross_bit_for_bit_and_in_order() -> Result<()> {
 
 #[test]
 fn the_command_replays_files_and_names_what_it_cannot() -> Result<()> {
-    let lab = quiet("ereplay")?;
+    let lab = quiet("ereplay", (1500, 1600))?;
     let file = lab.file("few.pcap");
     let frames: [&[u8]; 4] = [&[0x11; 60], &[0x22; 13], &[0x33; 1600], &[0x44; 14]];
     std::fs::write(&file, pcap(&frames))?;
@@ -105,9 +114,9 @@ fn the_command_replays_files_and_names_what_it_cannot() -> Result<()> {
     lab.finish()
 }
 
-/// A lab whose hosts say nothing by themselves.
-fn quiet(prefix: &str) -> Result<TestLab> {
-    let lab = TestLab::up(prefix, |_| ())?;
+/// A lab whose hosts say nothing by themselves, with the MTUs of both plain sides and of the backhaul.
+fn quiet(prefix: &str, mtus: (u16, u16)) -> Result<TestLab> {
+    let lab = TestLab::up_with_mtus(prefix, mtus, |_| ())?;
     lab.topology().silence_hosts()?;
     Ok(lab)
 }

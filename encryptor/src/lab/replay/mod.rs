@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use super::error::Result;
 use super::pcap::{CaptureFile, for_each_frame};
-use super::plan::Side;
+use super::plan::{BACKHAUL_MTU, PLAIN_MTU, Side};
 use super::progress::Progress;
 use super::sites::Sites;
 use super::topology::Topology;
 use super::wait::catch_signals;
 use super::{LabError, Options};
 use crate::status::Status;
+use crate::wire::ETH_HLEN;
 
 mod compare;
 mod flow;
@@ -24,6 +25,9 @@ use pace::{Pace, ask};
 use report::Report;
 pub use report::{Dropped, FileReport};
 pub use session::{Outcome, Session};
+
+/// The plain side's largest MTU: frames of 9,216 bytes.
+const LARGEST_MTU: u16 = 9202;
 
 /// What `lab replay` is told.
 #[derive(Clone, Debug)]
@@ -72,22 +76,42 @@ impl Say {
     }
 }
 
-/// Reads every file once: those that can be read to the end, with their frames.
-fn scan<'a>(request: &'a Request, report: &mut Report) -> Vec<(&'a Path, u64)> {
+/// A file that can be read to its end.
+#[derive(Clone, Copy)]
+struct Sound<'a> {
+    path: &'a Path,
+    frames: u64,
+    /// The longest frame's length.
+    longest: usize,
+}
+
+/// Reads every file once.
+fn scan<'a>(request: &'a Request, report: &mut Report) -> Vec<Sound<'a>> {
     let mut sound = Vec::new();
     for path in &request.files {
-        match for_each_frame(path, |_| ()) {
-            Ok(frames) => sound.push((path.as_path(), frames)),
+        let mut longest = 0;
+        match for_each_frame(path, |frame| longest = longest.max(frame.len())) {
+            Ok(frames) => sound.push(Sound { path, frames, longest }),
             Err(error) => report.unreadable.push(error.to_string()),
         }
     }
     sound
 }
 
+/// Gives a lab that is not at work yet the MTUs that the longest frame asks for, as far as there are any.
+fn make_room(topology: &Topology, files: &[Sound<'_>]) -> Result<()> {
+    let longest = files.iter().map(|file| file.longest).max().unwrap_or_default();
+    let wanted = u16::try_from(longest.saturating_sub(ETH_HLEN)).unwrap_or(u16::MAX).min(LARGEST_MTU);
+    if wanted <= PLAIN_MTU {
+        return Ok(());
+    }
+    topology.set_mtus(wanted, wanted + (BACKHAUL_MTU - PLAIN_MTU))
+}
+
 fn run(
     options: &Options,
     request: &Request,
-    files: &[(&Path, u64)],
+    files: &[Sound<'_>],
     say: Say,
     report: &mut Report,
 ) -> Result<()> {
@@ -96,7 +120,8 @@ fn run(
     }
     say.say("bringing up two sites, with hosts that say nothing by themselves");
     let mut sites = Sites::prepare(options)?;
-    let ran = sites.topology().silence_hosts().and_then(|()| sites.start_all()).and_then(|()| {
+    let ran = make_room(sites.topology(), files).and_then(|()| sites.topology().silence_hosts());
+    let ran = ran.and_then(|()| sites.start_all()).and_then(|()| {
         say.say("both encryptors are active");
         through(sites.topology(), request, files, say, report)
     });
@@ -113,16 +138,16 @@ fn run(
 fn through(
     topology: &Topology,
     request: &Request,
-    files: &[(&Path, u64)],
+    files: &[Sound<'_>],
     say: Say,
     report: &mut Report,
 ) -> Result<()> {
     let before = statuses(topology)?;
     let directions: &[Side] = if request.reverse { &Side::BOTH } else { &[Side::A] };
-    let frames = files.iter().map(|(_, frames)| frames).sum();
+    let frames = files.iter().map(|file| file.frames).sum();
     let mut pace = Pace::new(topology, frames, request.rotations)?;
     let mut session = Session::open(topology, directions)?;
-    for (path, frames) in files {
+    for Sound { path, frames, .. } in files {
         say.say(format!("{}: {frames} frames", path.display()));
         let mut file = CaptureFile::open(path)?;
         let outcome = session.pass(|| {
