@@ -1,6 +1,6 @@
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
@@ -47,7 +47,7 @@ impl Tap {
         Ok(Tap { process, file })
     }
 
-    /// Stops once nothing has been written for half a second; gives the frames in the order in which they came.
+    /// Stops once everything that passed before this call is written; gives the frames in the order in which they came.
     pub fn finish(self) -> Result<Vec<Vec<u8>>> {
         let file = self.finish_file()?;
         let mut frames = Vec::new();
@@ -57,13 +57,19 @@ impl Tap {
 
     /// The same; gives the pcap file.
     pub fn finish_file(mut self) -> Result<PathBuf> {
-        let mut length = None;
-        wait_for("the tap did not fall silent", Duration::from_secs(30), || {
+        let began = SystemTime::now();
+        let mut written = None;
+        wait_for("the tap did not catch up", Duration::from_secs(60), || {
             self.process.check_running()?;
-            let now = fs::metadata(&self.file).ok().map(|data| data.len());
-            let still = now == std::mem::replace(&mut length, now);
-            pause(Duration::from_millis(500))?;
-            Ok(still.then_some(()))
+            let file = fs::read(&self.file).unwrap_or_default();
+            let still = Some(file.len()) == written.replace(file.len());
+            // Frames are written in their order: one that came later stands behind all that are waited for. A wire with keys
+            // under way may never be silent; one without anything is.
+            let caught_up = still || last_heard(&file).is_some_and(|heard| heard > began);
+            if !caught_up {
+                pause(Duration::from_millis(500))?;
+            }
+            Ok(caught_up.then_some(()))
         })?;
         self.stop()
     }
@@ -77,5 +83,39 @@ impl Tap {
         let summary = summary.context("tcpdump gave no summary")?;
         ensure!(summary.starts_with("0 packets"), "the tap itself missed frames: {summary}");
         Ok(self.file)
+    }
+}
+
+/// When the last whole record of a pcap file came, as tcpdump writes it: in microseconds, in this machine's byte order.
+fn last_heard(file: &[u8]) -> Option<SystemTime> {
+    let word =
+        |record: &[u8], at: usize| record.get(at..)?.first_chunk().map(|word| u32::from_ne_bytes(*word));
+    let mut rest = file.get(24..)?;
+    let mut heard = None;
+    while let Some(length) = word(rest, 8) {
+        let Some(behind) = rest.get(16 + length as usize..) else { break };
+        let (seconds, micros) = (word(rest, 0)?, word(rest, 4)?);
+        heard = Some(UNIX_EPOCH + Duration::from_secs(seconds.into()) + Duration::from_micros(micros.into()));
+        rest = behind;
+    }
+    heard
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_whole_record_tells_the_time() {
+        let mut file = vec![0; 24];
+        assert_eq!(last_heard(&file), None);
+        for second in [5_u32, 7] {
+            file.extend([second, 250_000, 3, 60].iter().flat_map(|word| word.to_ne_bytes()));
+            file.extend([1, 2, 3]);
+        }
+        let at = |second: u64| Some(UNIX_EPOCH + Duration::from_millis(second * 1000 + 250));
+        assert_eq!(last_heard(&file), at(7));
+        assert_eq!(last_heard(&file[..file.len() - 1]), at(5), "the second one is not whole");
+        assert_eq!(last_heard(&file[..30]), None);
     }
 }
