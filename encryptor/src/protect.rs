@@ -10,7 +10,7 @@ use crate::aead::{SealJob, seal_burst};
 use crate::classify::{FlowId, classify};
 use crate::drops::DropReason;
 use crate::esp::{largest_payload, tail_len, write_trailer};
-use crate::flows::{Admission, TxEpoch};
+use crate::flows::{Admission, FlowHash, TxEpoch};
 use crate::policy::{Decision, Direction, Policy};
 use crate::spi::{Epoch, Spi};
 use crate::wire::{MAX_OUTER_LEN, MacAddr, NextHeader, OuterTemplate, View};
@@ -125,12 +125,14 @@ impl Protect {
             verdicts.extend(frames.iter().map(|frame| without_keys(&self.policy, frame.data(), reason)));
             return;
         };
+        // Three passes, so that what one packet waits for from memory comes while others are worked on.
+        let looked_at = frames.iter().map(|frame| look(&self.policy, epoch, frame.data()));
+        let looked_at: ArrayVec<Result<Seen, Verdict>, BURST> = looked_at.collect();
+        looked_at.iter().flatten().for_each(|seen| epoch.prefetch_flow(seen.hash));
         let mut outcomes = ArrayVec::<Result<Framed, Verdict>, BURST>::new();
-        outcomes.extend(
-            frames
-                .iter_mut()
-                .map(|frame| frame_one(&self.template, self.cipher_mtu, &self.policy, epoch, frame, mac)),
-        );
+        outcomes.extend(frames.iter_mut().zip(looked_at).map(|(frame, seen)| {
+            wrap(&self.template, self.cipher_mtu, epoch, &seen?, frame, mac).map_err(Verdict::Drop)
+        }));
         let start = self.template.shape().header_len();
         let mut jobs = ArrayVec::<SealJob<'_>, BURST>::new();
         for (frame, outcome) in frames.iter_mut().zip(&outcomes) {
@@ -194,23 +196,25 @@ fn without_keys(policy: &Policy, frame: &[u8], reason: DropReason) -> Verdict {
     }
 }
 
-/// Everything but the sealing, or what becomes of the frame instead.
-fn frame_one(
-    template: &OuterTemplate,
-    cipher_mtu: usize,
-    policy: &Policy,
-    epoch: &mut TxEpoch,
-    frame: &mut Frame,
-    mac: MacAddr,
-) -> Result<Framed, Verdict> {
-    let view = View::of_frame(frame.data()).ok_or(Verdict::Drop(DropReason::Runt))?;
+/// A frame that is to be protected, as it was looked at.
+struct Seen {
+    flow: FlowId,
+    hash: FlowHash,
+    class: u8,
+}
+
+/// What flow a frame is of, or what becomes of it instead.
+fn look(policy: &Policy, epoch: &TxEpoch, frame: &[u8]) -> Result<Seen, Verdict> {
+    let view = View::of_frame(frame).ok_or(Verdict::Drop(DropReason::Runt))?;
     let flow = match policy.decide(&view, Direction::Outbound) {
         Decision::Protect(granularity) => classify(&view, granularity),
         Decision::Bypass => return Err(Verdict::Bypass),
         Decision::Discard => return Err(Verdict::Drop(DropReason::PolicyDiscard)),
         Decision::Unclear => return Err(Verdict::Drop(DropReason::PolicyUnclear)),
     };
-    wrap(template, cipher_mtu, epoch, (&flow, view.class()), frame, mac).map_err(Verdict::Drop)
+    let hash = epoch.hash(&flow);
+    epoch.prefetch_index(hash);
+    Ok(Seen { flow, hash, class: view.class() })
 }
 
 /// Headers and trailer around the frame. A sequence number is taken last, so that none is skipped by a frame that cannot go.
@@ -218,7 +222,7 @@ fn wrap(
     template: &OuterTemplate,
     cipher_mtu: usize,
     epoch: &mut TxEpoch,
-    (flow, class): (&FlowId, u8),
+    seen: &Seen,
     frame: &mut Frame,
     mac: MacAddr,
 ) -> Result<Framed, DropReason> {
@@ -231,7 +235,7 @@ fn wrap(
     {
         return Err(DropReason::TooBig);
     }
-    let (index, sequence) = match epoch.admit(flow, length) {
+    let (index, sequence) = match epoch.admit_hashed(&seen.flow, seen.hash, length) {
         Admission::Granted { index, sequence } => (index, sequence),
         Admission::FlowExhausted => return Err(DropReason::FlowExhausted),
         Admission::TableFull => return Err(DropReason::FlowTableFull),
@@ -239,7 +243,7 @@ fn wrap(
     let spi = epoch.spi(index);
     let trailer = frame.append(tail).ok_or(DropReason::TooBig)?;
     write_trailer(trailer, NextHeader::Ethernet);
-    let written = write_header(template, frame, mac, class, spi, sequence);
+    let written = write_header(template, frame, mac, seen.class, spi, sequence);
     written.map(|()| Framed { flow: index, sequence }).ok_or(DropReason::TooBig)
 }
 

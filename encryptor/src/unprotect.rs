@@ -152,13 +152,14 @@ impl Unprotect {
     ) {
         verdicts.clear();
         self.budget.refill(now);
+        let headers: ArrayVec<_, BURST> = frames.iter().map(|frame| self.look_ahead(frame.data())).collect();
         let mut candidates = ArrayVec::<Candidate, BURST>::new();
-        for (place, frame) in frames.iter().enumerate() {
+        for ((place, frame), header) in frames.iter().enumerate().zip(headers) {
             if self.policy.takes_as_clear(frame.data()) {
                 verdicts.push(self.clear(frame.data()));
                 continue;
             }
-            let verdict = match self.examine(frame.data()) {
+            let verdict = match header.map_err(Refusal::Drop).and_then(|header| self.examine(header)) {
                 Ok((header, flow, sequence)) => {
                     candidates.push(Candidate { place, header, sequence, flow, genuine: false });
                     Verdict::Send
@@ -197,13 +198,21 @@ impl Unprotect {
         }
     }
 
-    /// All checks in front of the AEAD. Gives the sequence number too.
-    fn examine(&mut self, frame: &[u8]) -> Result<(EspHeader, FlowRef, u64), Refusal> {
+    /// Reads the headers, and asks for the memory of the flow while those of other packets are read.
+    fn look_ahead(&self, frame: &[u8]) -> Result<EspHeader, DropReason> {
         let header = parse_outer(frame, self.shape).map_err(|error| match error {
             OuterError::Truncated => DropReason::Truncated,
             OuterError::Malformed => DropReason::Malformed,
             OuterError::Spi => DropReason::BadSpi,
         })?;
+        if let Some(epoch) = self.epochs[header.spi.epoch().index()].as_deref() {
+            epoch.prefetch(header.spi);
+        }
+        Ok(header)
+    }
+
+    /// All checks in front of the AEAD. Gives the sequence number too.
+    fn examine(&mut self, header: EspHeader) -> Result<(EspHeader, FlowRef, u64), Refusal> {
         if !self.nat && header.source_port.is_some_and(|port| port != source_port(header.spi)) {
             return Err(DropReason::SourcePort.into());
         }

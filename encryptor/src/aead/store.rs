@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::{Engine, ICV_LEN, ipsec_mb, ring};
 use crate::keys::FlowKey;
+use crate::xsk::{huge_pages, prefetch};
 
 /// Expanded keys of one engine, each at the start of a cache line. Room is taken once; a key is wiped when it goes.
 pub struct KeyStore(Keys);
@@ -25,10 +26,15 @@ pub enum KeyRef<'a> {
 impl KeyStore {
     /// Room for `capacity` keys.
     pub fn with_capacity(engine: Engine, capacity: usize) -> KeyStore {
-        KeyStore(match engine {
+        let mut keys = match engine {
             Engine::Ring => Keys::Ring(Vec::with_capacity(capacity)),
             Engine::IpsecMb(library) => Keys::IpsecMb(library, Vec::with_capacity(capacity)),
-        })
+        };
+        match &mut keys {
+            Keys::Ring(keys) => huge_pages(keys.spare_capacity_mut()),
+            Keys::IpsecMb(_, keys) => huge_pages(keys.spare_capacity_mut()),
+        }
+        KeyStore(keys)
     }
 
     /// Bytes that one key takes.
@@ -83,6 +89,15 @@ impl KeyStore {
         match &self.0 {
             Keys::Ring(keys) => KeyRef::Ring(&keys[index]),
             Keys::IpsecMb(library, keys) => KeyRef::IpsecMb(*library, &keys[index]),
+        }
+    }
+
+    /// Asks for the memory of a key that is worked with soon.
+    #[inline]
+    pub fn prefetch(&self, index: usize) {
+        match &self.0 {
+            Keys::Ring(keys) => prefetch(&keys[index]),
+            Keys::IpsecMb(_, keys) => prefetch(&keys[index]),
         }
     }
 

@@ -4,10 +4,12 @@
 //! again. So the worker never allocates or frees, memory stays flat over any number of rotations, and no key outlives
 //! its epoch. A slot is never given to a second flow within an epoch, since a table only grows until it is wiped.
 
+mod index;
 mod limits;
 mod rx;
 mod tx;
 
+pub use index::FlowHash;
 pub use limits::{FlowLimits, Use};
 pub use rx::{FlowRef, Lookup, RxEpoch, RxTable, RxTerms};
 pub use tx::{Admission, TxEpoch, TxTable, TxTerms};

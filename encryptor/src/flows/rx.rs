@@ -11,6 +11,10 @@ use crate::keys::{EpochKey, KeyError};
 use crate::ownership::Owners;
 use crate::replay::ReplayWindow;
 use crate::spi::{Epoch, MAX_LANES, MAX_SLOTS, Spi};
+use crate::xsk::{huge_pages, prefetch};
+
+/// As many flows stay in the processor's cache by themselves.
+const FEW: usize = 128;
 
 /// Marks a slot of the index that holds no flow.
 const EMPTY: u32 = u32::MAX;
@@ -52,7 +56,7 @@ impl RxTable {
     pub fn new(engine: Engine, capacity: u32, share: u32) -> RxTable {
         let capacity = capacity.min(MAX_SLOTS - 1);
         let room = share.min(capacity) as usize + MAX_LANES;
-        RxTable {
+        let mut table = RxTable {
             index: vec![EMPTY; capacity as usize + MAX_LANES],
             flows: Vec::with_capacity(room),
             keys: KeyStore::with_capacity(engine, room),
@@ -60,7 +64,9 @@ impl RxTable {
             fresh_keys: KeyStore::with_capacity(engine, BURST),
             capacity,
             room,
-        }
+        };
+        huge_pages(table.flows.spare_capacity_mut());
+        table
     }
 
     /// Bytes of memory that such a table takes.
@@ -157,6 +163,17 @@ impl RxEpoch {
                 _ => self.lookup_fresh(spi),
             },
             Some(index) => Lookup::Known(FlowRef::Stored(index as usize)),
+        }
+    }
+
+    /// Asks for the memory of a stored flow and its key.
+    pub fn prefetch(&self, spi: Spi) {
+        let RxTable { index, flows, keys, .. } = &self.table;
+        if flows.len() > FEW
+            && let Some(at) = self.place(spi).map(|place| index[place]).filter(|&at| at != EMPTY)
+        {
+            prefetch(&flows[at as usize]);
+            keys.prefetch(at as usize);
         }
     }
 

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use hashbrown::HashMap;
-
-use super::{FlowLimits, Use};
+use super::index::FlowIndex;
+use super::{FlowHash, FlowLimits, Use};
 use crate::aead::{AeadKey, Engine, KeyStore};
 use crate::classify::FlowId;
 use crate::keylog::KeyLog;
 use crate::keys::{EpochKey, KeyError};
 use crate::spi::{Epoch, MAX_SLOTS, Spi};
+use crate::xsk::{huge_pages, prefetch};
+
+/// As many flows stay in the processor's cache by themselves.
+const FEW: usize = 128;
 
 /// A flow's sending state in one epoch, but for its key.
 #[derive(Debug)]
@@ -40,7 +43,7 @@ pub enum Admission {
 /// The memory of a sending epoch, wiped and ready to be used (again).
 #[derive(Debug)]
 pub struct TxTable {
-    slots: HashMap<FlowId, u32, ahash::RandomState>,
+    index: FlowIndex,
     flows: Vec<TxFlow>,
     /// Who has each slot, from slot 1 on.
     owners: Vec<FlowId>,
@@ -52,19 +55,22 @@ impl TxTable {
     /// Room for `capacity` flows beside the probe's; memory is taken here and never again.
     pub fn new(engine: Engine, capacity: u32) -> TxTable {
         let capacity = capacity.min(MAX_SLOTS - 1) as usize;
-        TxTable {
-            slots: HashMap::with_capacity_and_hasher(capacity, ahash::RandomState::new()),
+        let mut table = TxTable {
+            index: FlowIndex::new(capacity),
             flows: Vec::with_capacity(capacity + 1),
             owners: Vec::with_capacity(capacity),
             keys: KeyStore::with_capacity(engine, capacity + 1),
             capacity,
-        }
+        };
+        huge_pages(table.flows.spare_capacity_mut());
+        huge_pages(table.owners.spare_capacity_mut());
+        table
     }
 
     /// Bytes of memory that `capacity` flows take in one table.
     pub fn size(engine: Engine, capacity: u32) -> usize {
-        let index = size_of::<FlowId>() + 2 * size_of::<(FlowId, u32)>();
-        (capacity as usize + 1) * (size_of::<TxFlow>() + KeyStore::key_size(engine) + index)
+        let flow = size_of::<TxFlow>() + size_of::<FlowId>() + KeyStore::key_size(engine);
+        (capacity as usize + 1) * flow + FlowIndex::size(capacity as usize)
     }
 }
 
@@ -134,7 +140,8 @@ impl TxEpoch {
     pub fn carry(&mut self, from: &TxEpoch, slot: usize) {
         let table = &from.table;
         let (Some(flow), Some(id)) = (table.flows.get(slot), table.owners.get(slot - 1)) else { return };
-        if flow.packets > 0 && self.add(id).is_some() {
+        let hash = self.hash(id);
+        if flow.packets > 0 && self.add(id, hash).is_some() {
             self.carried += 1;
         }
     }
@@ -149,11 +156,41 @@ impl TxEpoch {
         AeadKey { key: self.table.keys.get(index), salt: self.table.flows[index].salt }
     }
 
+    /// A flow's hash in this epoch, for a packet that is [admitted](TxEpoch::admit) soon.
+    pub fn hash(&self, flow: &FlowId) -> FlowHash {
+        self.table.index.hash(flow)
+    }
+
+    /// Asks for the memory that tells where the flow is.
+    pub fn prefetch_index(&self, hash: FlowHash) {
+        if self.table.flows.len() > FEW {
+            self.table.index.prefetch(hash);
+        }
+    }
+
+    /// Asks for the memory of the flow and its key, once the index is there.
+    pub fn prefetch_flow(&self, hash: FlowHash) {
+        let TxTable { index, flows, owners, keys, .. } = &self.table;
+        if flows.len() > FEW
+            && let Some(slot) = index.find(hash, |_| true)
+        {
+            prefetch(&owners[slot as usize - 1]);
+            prefetch(&flows[slot as usize]);
+            keys.prefetch(slot as usize);
+        }
+    }
+
     /// Asks for a packet of `flow` with `bytes` of plaintext to be sent.
     pub fn admit(&mut self, flow: &FlowId, bytes: usize) -> Admission {
-        let index = match self.table.slots.get(flow) {
-            Some(&slot) => slot as usize,
-            None => match self.add(flow) {
+        self.admit_hashed(flow, self.hash(flow), bytes)
+    }
+
+    /// The same for a flow whose hash is known.
+    pub fn admit_hashed(&mut self, flow: &FlowId, hash: FlowHash, bytes: usize) -> Admission {
+        let TxTable { index, owners, .. } = &self.table;
+        let index = match index.find(hash, |slot| owners[slot as usize - 1] == *flow) {
+            Some(slot) => slot as usize,
+            None => match self.add(flow, hash) {
                 Some(index) => {
                     self.watch_slots();
                     index
@@ -173,7 +210,7 @@ impl TxEpoch {
     pub fn retire(mut self, full_capacity: u32) -> TxTable {
         self.table.keys.clear();
         self.table.flows.clear();
-        self.table.slots.clear();
+        self.table.index.clear();
         self.table.owners.clear();
         self.table.capacity = full_capacity.min(MAX_SLOTS - 1) as usize;
         self.table
@@ -197,12 +234,12 @@ impl TxEpoch {
         Admission::Granted { index, sequence: packets }
     }
 
-    fn add(&mut self, flow: &FlowId) -> Option<usize> {
+    fn add(&mut self, flow: &FlowId, hash: FlowHash) -> Option<usize> {
         if self.flow_count() >= self.table.capacity {
             return None;
         }
         let index = self.push_flow().ok()?;
-        self.table.slots.insert(*flow, index as u32);
+        self.table.index.insert(hash, index as u32);
         self.table.owners.push(*flow);
         Some(index)
     }
@@ -318,7 +355,7 @@ mod tests {
         let mut tx = epoch(4, FlowLimits::default());
         tx.admit(&flow(1), 1);
         let table = tx.retire(4);
-        assert!(table.flows.is_empty() && table.slots.is_empty() && table.keys.is_empty());
+        assert!(table.flows.is_empty() && table.index.is_empty() && table.keys.is_empty());
         assert!(table.flows.capacity() >= 5);
         let terms = TxTerms {
             lane: 0,

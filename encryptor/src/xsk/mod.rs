@@ -15,6 +15,8 @@ mod chain;
 mod error;
 /// The one token of a chunk: a packet with room before and after it.
 mod frame;
+/// Hints about memory to the processor and the kernel.
+mod hints;
 /// What an interface is: index, address, MTU, queues.
 mod interface;
 /// Which chunks the kernel has.
@@ -43,6 +45,7 @@ mod tests;
 
 pub use error::Error;
 pub use frame::{Frame, HEADROOM};
+pub(crate) use hints::{huge_pages, prefetch};
 pub use interface::{Interface, Promiscuous};
 pub use offloads::{OffloadsOff, offloads_on};
 pub use open::{BindMode, PortConfig, knows_chains};
