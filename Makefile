@@ -1,12 +1,13 @@
 # make demo   two sites in network namespaces, real traffic, an eavesdropper: a minute, as root
 # make test   all that CI runs: formatting, lints, unit tests, end-to-end tests in namespaces, as root
 # make test-vm   Debian's stock kernels, old and new, under qemu's emulation, as root
+# make bench  tables and plots in one page, as root, alone on the machine; bench-quick ends within 5 minutes
 
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: demo test test-vm build lint deps
+.PHONY: demo test test-vm bench bench-quick build lint deps
 
 demo: build
 	$(TARGET_DIR)/release/qhaul lab demo
@@ -18,6 +19,13 @@ test: build lint
 
 test-vm: build
 	tests/vm/run.sh --bin $(TARGET_DIR)/release --cache $(TARGET_DIR)/vm
+
+# Figures of a machine that does nothing else; the page is $(TARGET_DIR)/bench/report.html.
+bench: build
+	@bench/all $(TARGET_DIR)/release/qhaul-bench $(TARGET_DIR)/bench
+
+bench-quick: build
+	@bench/all $(TARGET_DIR)/release/qhaul-bench $(TARGET_DIR)/bench quick
 
 build: deps
 	$(CARGO) build --release --locked

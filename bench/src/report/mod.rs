@@ -5,6 +5,7 @@ mod csv;
 mod machine;
 mod page;
 mod rows;
+mod text;
 
 use std::fs;
 use std::path::PathBuf;
@@ -38,6 +39,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     for group in groups.groups() {
         write(&options.out.with_file_name(format!("{}.csv", group.bench())), &csv::text(group))?;
     }
+    print!("{}", text::tables(&groups));
     println!("{}", options.out.display());
     Ok(())
 }
