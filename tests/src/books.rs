@@ -26,6 +26,7 @@ pub fn imbalance(status: &Status) -> Option<String> {
     let accounts = [
         ("plain_in and fragments_added against cipher_out and TX drops", to_send, sent),
         ("cipher_in against plain_out, dummies_in and RX drops", tally(Tally::CipherIn), received),
+        ("handed_over against taken_over", tally(Tally::HandedOver), tally(Tally::TakenOver)),
         program(status, "plain"),
         program(status, "cipher"),
         ("the plain program's to_socket against plain_in", xdp(status, "plain", "to_socket"), {

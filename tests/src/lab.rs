@@ -25,8 +25,14 @@ impl TestLab {
     /// The network with certificates and configurations in place, and nothing running. The hosts know each other's hardware
     /// addresses, so that they send whether they are heard or not.
     pub fn prepare(prefix: &str) -> Result<TestLab> {
+        Self::prepare_with_queues(prefix, 1)
+    }
+
+    /// The same with several queues at every end of the data path.
+    pub fn prepare_with_queues(prefix: &str, queues: u16) -> Result<TestLab> {
         let bin_dir = bin_dir()?;
-        let options = Options { prefix: prefix.into(), bin_dir: bin_dir.clone(), ..Options::default() };
+        let prefix = prefix.into();
+        let options = Options { prefix, bin_dir: bin_dir.clone(), queues, ..Options::default() };
         let lab = TestLab { sites: Sites::prepare(&options)?, bin_dir, finished: false };
         for side in Side::BOTH {
             let mac = side.peer().host_mac().map(|byte| format!("{byte:02x}")).join(":");
@@ -40,7 +46,12 @@ impl TestLab {
 
     /// [`TestLab::prepare`], then everything started and both sites active. Flow keys are logged at both sites.
     pub fn up(prefix: &str, change: impl Fn(&mut SiteConfig)) -> Result<TestLab> {
-        TestLab::prepare(prefix)?.start(change)
+        Self::up_with_queues(prefix, 1, change)
+    }
+
+    /// The same with several queues at every end of the data path.
+    pub fn up_with_queues(prefix: &str, queues: u16, change: impl Fn(&mut SiteConfig)) -> Result<TestLab> {
+        TestLab::prepare_with_queues(prefix, queues)?.start(change)
     }
 
     /// The same with the MTUs of both plain sides and of the backhaul, in bytes.

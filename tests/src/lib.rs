@@ -21,6 +21,8 @@ pub mod lab;
 pub mod namespace;
 /// Other people's software that opens captured packets: Scapy, python3-cryptography and tshark.
 pub mod oracle;
+/// Frames out of a chosen queue of any interface.
+pub mod queue_port;
 /// Looks for key bytes in text, in every form in which they could leak.
 pub mod search;
 /// tcpdump at any interface.

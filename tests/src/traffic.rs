@@ -15,12 +15,12 @@ use qhaul::lab::plan::{Node, Side};
 use crate::namespace::inside;
 
 const PORT: u16 = 7000;
-/// Flows, each from a port of its own.
-const FLOWS: usize = 4;
+/// Flows, each from a port of its own: enough that several queues get some of them.
+const FLOWS: usize = 16;
 /// Silence after which nothing is under way any more, once sending has ended.
 const SILENCE: Duration = Duration::from_millis(1500);
 
-/// Numbered UDP datagrams at a steady pace from one host to the other, over four flows. Each carries the text that the
+/// Numbered UDP datagrams at a steady pace from one host to the other, over sixteen flows. Each carries the text that the
 /// eavesdropper looks for.
 #[derive(Debug)]
 pub struct Traffic {
@@ -116,6 +116,15 @@ impl Passed {
     pub fn through(&self, after: Instant, before: Instant) -> usize {
         let sent = |arrival: &&Arrival| self.sent[arrival.number as usize];
         self.arrivals.iter().filter(|arrival| sent(arrival) > after && sent(arrival) < before).count()
+    }
+
+    /// Whether each flow's datagrams arrived in the order in which they were sent.
+    pub fn in_order(&self) -> bool {
+        let mut last = [None; FLOWS];
+        self.arrivals.iter().all(|arrival| {
+            let before = last[arrival.number as usize % FLOWS].replace(arrival.number);
+            before.is_none_or(|before| before < arrival.number)
+        })
     }
 
     /// Time from `moment` to the first arrival of a datagram that was sent after it.

@@ -88,7 +88,7 @@ impl Standing {
     fn start_forwarders(&mut self, sites: &Sites) -> Result<()> {
         let program = std::env::current_exe()?.display().to_string();
         for side in Side::BOTH {
-            let core = SiteConfig::new(side).core.to_string();
+            let core = SiteConfig::new(side).cores[0].to_string();
             let argv = [&program, "forward", "--plain", "plain", "--cipher", "cipher", "--core", &core];
             let name = format!("forward-{side}");
             let mut process = sites.topology().start(Node::Gateway(side), &name, &argv)?;

@@ -67,6 +67,8 @@ pub struct Options {
     pub prefix: String,
     /// Directory of the binaries `qhaul` and `qhaul-kme`.
     pub bin_dir: PathBuf,
+    /// Queues at every end of the data path.
+    pub queues: u16,
     /// Keep logs, configurations and captures of a demo.
     pub keep: bool,
     /// Key rotations that a demo must see in each direction.
@@ -74,9 +76,10 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// Prefix `qh`, binaries beside the running one, 10 rotations, nothing kept.
+    /// Prefix `qh`, binaries beside the running one, one queue, 10 rotations, nothing kept.
     fn default() -> Self {
         let bin_dir = std::env::current_exe().ok().and_then(|exe| exe.parent().map(PathBuf::from));
-        Self { prefix: "qh".to_owned(), bin_dir: bin_dir.unwrap_or_default(), keep: false, rotations: 10 }
+        let bin_dir = bin_dir.unwrap_or_default();
+        Self { prefix: "qh".to_owned(), bin_dir, queues: 1, keep: false, rotations: 10 }
     }
 }

@@ -31,8 +31,10 @@ pub struct SiteConfig {
     pub hard_limit: String,
     /// Keys held ahead, per direction.
     pub pool: u32,
-    /// The worker's core.
-    pub core: usize,
+    /// The workers' cores.
+    pub cores: Vec<usize>,
+    /// Flows in each direction.
+    pub flows: u32,
     /// `busy` or `adaptive`.
     pub polling: String,
     /// Further lines, put at the end as they are; `[section]` heads included.
@@ -56,7 +58,8 @@ impl SiteConfig {
             grace: "1s".to_owned(),
             hard_limit: "60s".to_owned(),
             pool: 16,
-            core: side.index() % cores,
+            cores: vec![side.index() % cores],
+            flows: 4096,
             polling: "adaptive".to_owned(),
             more: String::new(),
         }
@@ -65,7 +68,7 @@ impl SiteConfig {
     /// The file's text. Paths in it are relative to the file.
     pub fn to_toml(&self) -> String {
         let Self { side, link, plain, cipher, channel_certificate, .. } = self;
-        let Self { combine, rotate, grace, hard_limit, pool, core, polling, more, .. } = self;
+        let Self { combine, rotate, grace, hard_limit, pool, cores, flows, polling, more, .. } = self;
         let (sae, peer, kme_section) = (side.sae(), side.peer(), self.kme_section());
         let (peer_sae, address, peer_address) = (peer.sae(), side.cipher_v4(), peer.cipher_v4());
         let mut text = String::new();
@@ -103,10 +106,10 @@ hard_limit = "{hard_limit}"              # an epoch without successor is given u
 pool = {pool}                       # keys held ahead
 
 [worker]
-core = {core}
+cores = {cores:?}
 polling = "{polling}"            # adaptive (spin, then sleep) or busy (spin)
 mode = "auto"                   # zero-copy, else native copy, else generic
-flows = 4096
+flows = {flows}
 {more}"#
         );
         text

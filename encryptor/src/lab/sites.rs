@@ -39,7 +39,7 @@ impl Sites {
     /// The network with certificates and default configurations in place, and nothing running.
     pub fn prepare(options: &Options) -> Result<Self> {
         let binaries = Binaries::find(&options.bin_dir)?;
-        let topology = Topology::up(&options.prefix)?;
+        let topology = Topology::with_queues(&options.prefix, options.queues)?;
         let mut names = PkiNames::for_sites(["a", "b"]);
         for (site, side) in names.sites.iter_mut().zip(Side::BOTH) {
             site.kme_addresses.push(side.kme_v4().into());

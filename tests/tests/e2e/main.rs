@@ -5,9 +5,11 @@
 
 mod audit;
 mod bad_input;
+mod cores;
 mod crash;
 mod fail_closed;
 mod hostile_wire;
+mod many_flows;
 mod oracle;
 mod policy;
 mod rotation;
