@@ -1,5 +1,6 @@
 //! `qhaul-bench`: what the packet path costs, beside a control in the same run.
 
+mod flood;
 mod report;
 mod rig;
 mod soft;
@@ -21,6 +22,8 @@ enum Command {
     Soft(soft::Options),
     /// The lab's path under load: loss-free rate, overload, round trips, TCP and rotation, beside the kernel in clear and plain AF_XDP.
     Wire(wire::Options),
+    /// Two sites under forged packets of every kind, beside legitimate traffic that must not feel them.
+    Flood(flood::Options),
     /// One page with tables and plots from rows that the benches printed with --json.
     Report(report::Options),
     /// The wire bench's control: forwards frames between two ports.
@@ -32,6 +35,7 @@ fn main() -> anyhow::Result<()> {
     match Args::parse().command {
         Command::Soft(options) => soft::run(&options),
         Command::Wire(options) => wire::run(&options.normal()),
+        Command::Flood(options) => flood::run(&options),
         Command::Report(options) => report::run(&options),
         Command::Forward(options) => wire::forward::run(&options),
     }

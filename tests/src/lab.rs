@@ -189,7 +189,7 @@ fn key_log_name(side: Side) -> String {
 }
 
 /// Cargo puts the tests into `deps` beside the binaries.
-fn bin_dir() -> Result<PathBuf> {
+pub fn bin_dir() -> Result<PathBuf> {
     let test = std::env::current_exe()?;
     let dir =
         test.parent().and_then(|deps| deps.parent()).context("the test stands in no build directory")?;

@@ -13,7 +13,7 @@ const RING: u32 = 4096;
 const CHUNK: u32 = 4096;
 
 /// Runs `work` with this thread in the network namespace `name`. Sockets that it opens stay there.
-pub(super) fn within<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(crate) fn within<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let home = File::open("/proc/thread-self/ns/net").context("this thread's network namespace")?;
     let path = Path::new("/run/netns").join(name);
     let there = File::open(&path).with_context(|| format!("{}", path.display()))?;

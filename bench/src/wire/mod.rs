@@ -4,7 +4,7 @@
 //! encryptors. On veth the kernel's share dwarfs ours: what holds is the ratio of two rows of one run.
 
 mod cpu;
-mod end;
+pub(crate) mod end;
 pub(crate) mod forward;
 mod frame;
 mod latency;

@@ -8,6 +8,7 @@ mod bad_input;
 mod cores;
 mod crash;
 mod fail_closed;
+mod flood;
 mod hostile_wire;
 mod many_flows;
 mod oracle;
