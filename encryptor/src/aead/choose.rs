@@ -55,7 +55,7 @@ pub fn choose(choice: Choice) -> Result<Chosen, EngineError> {
     match choice {
         Choice::Ring => ring(String::new()),
         Choice::IpsecMb => try_ipsec_mb(),
-        // Without AVX-512 ipsec-mb 1.3 is faster at 64 bytes and slower from 512 on (docs/performance.md).
+        // On an AMD EPYC without AVX-512, ipsec-mb 1.3 was faster at 64 bytes and slower at 1,400 (docs/performance.md).
         Choice::Auto if !has_vaes_avx512() => {
             ring(": without VAES on AVX-512 ipsec-mb is not faster at every size".into())
         }
