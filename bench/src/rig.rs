@@ -16,7 +16,7 @@ use qhaul::ownership::Owners;
 use qhaul::protect::{NextHop, Protect};
 use qhaul::spi::Epoch;
 use qhaul::unprotect::Unprotect;
-use qhaul::wire::{Encap, Ends, MacAddr, OuterTemplate};
+use qhaul::wire::{ClassMap, Dscp, Ecn, Encap, Ends, MacAddr, OuterTemplate};
 use qhaul::xsk::{Frame, Umem};
 use qhaul::{BURST, Verdict};
 
@@ -39,7 +39,13 @@ impl Rig {
         let mut umem = Umem::new(2 * BURST as u32, 4096)?;
         let next_hop = NextHop::default();
         next_hop.set(Some(MacAddr([2, 0, 0, 0, 0, 2])));
-        let template = OuterTemplate::new(MacAddr([2, 0, 0, 0, 0, 1]), ENDS, ENCAP, 64);
+        let template = OuterTemplate::new(
+            MacAddr([2, 0, 0, 0, 0, 1]),
+            ENDS,
+            ENCAP,
+            64,
+            ClassMap::new(&Dscp::Copy, Ecn::Copy),
+        );
         let mut protect = Protect::new(template, next_hop, 3500);
         let mut unprotect = Unprotect::new(ENDS.shape(ENCAP), false, 3500, Budget::new(u32::MAX, u32::MAX));
         let now = Instant::now();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * The cipher port, which faces the hostile backhaul. ESP in UDP from the peer goes to the AF_XDP socket of its queue; what
- * the host needs to live on that network goes to the kernel; what may cross in clear by the policy goes on; all else is dropped,
- * and each drop is counted by its reason.
+ * The cipher port, which faces the hostile backhaul. ESP from the peer, in UDP or bare, goes to the AF_XDP socket of its queue;
+ * what the host needs to live on that network goes to the kernel; what may cross in clear by the policy goes on; all else is
+ * dropped, and each drop is counted by its reason.
  */
 
 #define COUNTERS 13
@@ -27,17 +27,27 @@ _Static_assert(COUNTERS == LAST_COUNTER + 1, "a counter was added without room f
 
 #include "clear.h"
 
-/* Set by the loader before the program is loaded; all in network byte order. */
+/* Set by the loader before the program is loaded; addresses and ports in network byte order. */
 struct settings {
-	u32 peer_address;
-	u32 own_address;
+	/* An IPv4 address is the first word. */
+	u32 peer[4];
+	u32 own[4];
+	/* 0: bare ESP. */
 	u16 esp_port;
 	u16 channel_port;
 	/* 1: the peer opens the link channel to us; 0: we open it to the peer. */
 	u32 channel_listens;
+	u32 is_ipv6;
 };
 
 volatile const struct settings settings = {};
+
+/* With the length (in 8 bytes, less one) that the router alert option has. */
+struct hop_by_hop {
+	u8 next_header;
+	u8 length;
+	u8 options[6];
+};
 
 struct tcp {
 	struct ports ports;
@@ -54,6 +64,11 @@ struct udp {
 };
 
 enum {
+	PROTOCOL_ESP = 50,
+	HOP_BY_HOP = 0,
+	FRAGMENT_HEADER = 44,
+	/* SPI and sequence number. */
+	ESP_HEADER = 8,
 	TCP_HEADER_MIN = 20,
 	TCP_SYN = 0x02,
 	TCP_ACK = 0x10,
@@ -62,6 +77,12 @@ enum {
 	ND_FIRST = 133,
 	ND_LAST = 137,
 	ND_HOP_LIMIT = 255,
+	/* RFC 4443: unreachable, packet too big, time exceeded, parameter problem; echo request and reply. */
+	ICMPV6_ERROR_FIRST = 1,
+	ICMPV6_ERROR_LAST = 4,
+	ICMPV6_ECHO = 128,
+	ICMPV6_REPLY = 129,
+	MLD_QUERY = 130,
 };
 
 /*
@@ -83,46 +104,49 @@ ALWAYS_INLINE int stranger(struct xdp_md *ctx, u32 reason)
 	return drop(reason);
 }
 
-/* ESP in UDP (RFC 3948) from the peer, or a drop. `length` is that of the IPv4 payload. */
-ALWAYS_INLINE int udp(struct xdp_md *ctx, struct ipv4 *ip, void *end, u32 length)
+/* ESP in UDP (RFC 3948) from the peer, or a drop. `length` is that of the IP payload, as in all of these. */
+ALWAYS_INLINE int udp(struct xdp_md *ctx, struct udp *udp, void *end, u32 length, int from_peer)
 {
-	struct udp *udp = (void *)(ip + 1);
-
 	if ((void *)(udp + 1) > end || length < sizeof(*udp) || BE16(udp->length) != length)
 		return drop(MALFORMED);
-	if (udp->ports.destination != settings.esp_port)
+	if (!settings.esp_port || udp->ports.destination != settings.esp_port)
 		return drop(OTHER);
-	if (ip->source != settings.peer_address)
-		return drop(FOREIGN_SOURCE);
-	return to_socket(ctx);
+	return from_peer ? to_socket(ctx) : drop(FOREIGN_SOURCE);
+}
+
+/* Bare ESP (RFC 4303) from the peer where that is what was agreed on, or a drop. */
+ALWAYS_INLINE int esp(struct xdp_md *ctx, u32 length, int from_peer)
+{
+	if (settings.esp_port)
+		return drop(OTHER);
+	if (length < ESP_HEADER)
+		return drop(MALFORMED);
+	return from_peer ? to_socket(ctx) : drop(FOREIGN_SOURCE);
 }
 
 /*
  * The link channel in our role, or a drop: no other port of this host is reached, and where we are the one who calls, nobody
  * opens a connection to us.
  */
-ALWAYS_INLINE int tcp(struct ipv4 *ip, void *end, u32 length)
+ALWAYS_INLINE int tcp(struct tcp *tcp, void *end, u32 length, int from_peer)
 {
-	struct tcp *tcp = (void *)(ip + 1);
-
 	if ((void *)(tcp + 1) > end || length < TCP_HEADER_MIN)
 		return drop(MALFORMED);
 	if (settings.channel_listens ? tcp->ports.destination != settings.channel_port
 				     : tcp->ports.source != settings.channel_port ||
 					       (tcp->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
 		return drop(OTHER);
-	if (ip->source != settings.peer_address)
-		return drop(FOREIGN_SOURCE);
-	return to_kernel(TO_KERNEL_CHANNEL);
+	return from_peer ? to_kernel(TO_KERNEL_CHANNEL) : drop(FOREIGN_SOURCE);
 }
 
 ALWAYS_INLINE int ipv4(struct xdp_md *ctx, struct ipv4 *ip, void *end)
 {
-	u32 total, present;
+	u32 total, present, length;
+	int from_peer;
 
 	if ((void *)(ip + 1) > end)
 		return drop(MALFORMED);
-	if (ip->destination != settings.own_address)
+	if (settings.is_ipv6 || ip->destination != settings.own[0])
 		return stranger(ctx, NOT_FOR_US);
 	/* Options (a header above 20 bytes) are no part of what a peer sends. */
 	total = BE16(ip->total_length);
@@ -132,32 +156,101 @@ ALWAYS_INLINE int ipv4(struct xdp_md *ctx, struct ipv4 *ip, void *end)
 	if (BE16(ip->fragment) & MORE_OR_OFFSET)
 		return drop(FRAGMENT);
 
+	length = total - sizeof(*ip);
+	from_peer = ip->source == settings.peer[0];
 	switch (ip->protocol) {
 	case PROTOCOL_UDP:
-		return udp(ctx, ip, end, total - sizeof(*ip));
+		return udp(ctx, (void *)(ip + 1), end, length, from_peer);
+	case PROTOCOL_ESP:
+		return esp(ctx, length, from_peer);
 	case PROTOCOL_TCP:
-		return tcp(ip, end, total - sizeof(*ip));
+		return tcp((void *)(ip + 1), end, length, from_peer);
 	case PROTOCOL_ICMP:
-		return total < sizeof(*ip) + ICMP_HEADER ? drop(MALFORMED) : to_kernel(TO_KERNEL_ICMP);
+		return length < ICMP_HEADER ? drop(MALFORMED) : to_kernel(TO_KERNEL_ICMP);
 	default:
 		return drop(OTHER);
 	}
 }
 
-/* Neighbour discovery alone: the tunnel and the link channel run over IPv4. */
-ALWAYS_INLINE int ipv6(struct xdp_md *ctx, struct ipv6 *ip, void *end)
+/* Bytes that are there behind an IPv6 header. */
+ALWAYS_INLINE u32 ipv6_present(struct xdp_md *ctx)
 {
-	u8 *type = (void *)(ip + 1);
+	return bpf_xdp_get_buff_len(ctx) - sizeof(struct ethernet) - sizeof(struct ipv6);
+}
 
-	if ((void *)(ip + 1) > end)
+ALWAYS_INLINE int is_address(const u32 *address, const volatile u32 *wanted)
+{
+	return address[0] == wanted[0] && address[1] == wanted[1] && address[2] == wanted[2] && address[3] == wanted[3];
+}
+
+/*
+ * Neighbour discovery, which serves us and no router between; and where the tunnel runs over IPv6, errors and echo for our
+ * address.
+ */
+ALWAYS_INLINE int icmpv6(struct xdp_md *ctx, struct ipv6 *ip, u8 *type, void *end, int is_ours)
+{
+	u32 length = BE16(ip->payload_length);
+
+	if ((void *)(type + 1) > end || !length || length > ipv6_present(ctx))
 		return drop(MALFORMED);
-	if (ip->next_header != PROTOCOL_ICMPV6)
-		return stranger(ctx, OTHER);
-	if ((void *)(type + 1) > end || BE16(ip->payload_length) > bpf_xdp_get_buff_len(ctx) - sizeof(struct ethernet) - sizeof(*ip))
+	if (*type >= ND_FIRST && *type <= ND_LAST)
+		return ip->hop_limit == ND_HOP_LIMIT ? to_kernel(TO_KERNEL_NEIGHBOUR) : stranger(ctx, OTHER);
+	if (!is_ours)
+		return stranger(ctx, settings.is_ipv6 ? NOT_FOR_US : OTHER);
+	if (length < ICMP_HEADER)
 		return drop(MALFORMED);
-	if (*type < ND_FIRST || *type > ND_LAST || ip->hop_limit != ND_HOP_LIMIT)
+	if ((*type >= ICMPV6_ERROR_FIRST && *type <= ICMPV6_ERROR_LAST) || *type == ICMPV6_ECHO || *type == ICMPV6_REPLY)
+		return to_kernel(TO_KERNEL_ICMP);
+	return drop(OTHER);
+}
+
+/*
+ * A query of multicast listeners behind the router alert option (RFC 2710, RFC 3810): switches that snoop on the answers
+ * let neighbour solicitations through to those who answer.
+ */
+ALWAYS_INLINE int listener_query(struct xdp_md *ctx, struct ipv6 *ip, struct hop_by_hop *options, void *end)
+{
+	u8 *type = (void *)(options + 1);
+
+	if ((void *)(type + 1) > end)
+		return drop(MALFORMED);
+	if (options->next_header != PROTOCOL_ICMPV6 || options->length || *type != MLD_QUERY || ip->hop_limit != 1)
 		return stranger(ctx, OTHER);
 	return to_kernel(TO_KERNEL_NEIGHBOUR);
+}
+
+ALWAYS_INLINE int ipv6(struct xdp_md *ctx, struct ipv6 *ip, void *end)
+{
+	void *payload = ip + 1;
+	int is_ours, from_peer;
+	u32 length;
+
+	if (payload > end || ip->version_class >> 4 != 6)
+		return drop(MALFORMED);
+	is_ours = settings.is_ipv6 && is_address(ip->destination, settings.own);
+	if (ip->next_header == PROTOCOL_ICMPV6)
+		return icmpv6(ctx, ip, payload, end, is_ours);
+	if (ip->next_header == HOP_BY_HOP && !is_ours)
+		return listener_query(ctx, ip, payload, end);
+	if (!is_ours)
+		return stranger(ctx, settings.is_ipv6 ? NOT_FOR_US : OTHER);
+	length = BE16(ip->payload_length);
+	if (length > ipv6_present(ctx))
+		return drop(MALFORMED);
+
+	from_peer = is_address(ip->source, settings.peer);
+	switch (ip->next_header) {
+	case PROTOCOL_UDP:
+		return udp(ctx, payload, end, length, from_peer);
+	case PROTOCOL_ESP:
+		return esp(ctx, length, from_peer);
+	case PROTOCOL_TCP:
+		return tcp(payload, end, length, from_peer);
+	case FRAGMENT_HEADER:
+		return drop(FRAGMENT);
+	default:
+		return drop(OTHER);
+	}
 }
 
 SEC("xdp")

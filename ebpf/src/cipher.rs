@@ -1,4 +1,5 @@
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU16;
 use std::os::fd::BorrowedFd;
 
 use crate::attachment::{AttachMode, Attachment};
@@ -10,19 +11,36 @@ static IMAGE: &Embedded<[u8]> = &Embedded(*include_bytes!(concat!(env!("OUT_DIR"
 /// What the cipher port's program lets in. Fixed when it is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CipherSettings {
-    /// The other site's outer address.
-    pub peer: Ipv4Addr,
-    /// This site's outer address.
-    pub own: Ipv4Addr,
-    /// UDP destination port of ESP: 4500 (RFC 3948).
-    pub esp_port: u16,
+    /// The outer addresses.
+    pub ends: CipherEnds,
+    /// UDP destination port of ESP, such as 4500 (RFC 3948); without one ESP is bare (IP protocol 50).
+    pub esp_port: Option<NonZeroU16>,
     /// The link channel's TCP port, at the side that listens.
     pub channel_port: u16,
     /// Whether that is ours; if not, we open the connection and nobody opens one to us.
     pub channel_listens: bool,
 }
 
-/// The program of the cipher port: ESP in UDP from the peer goes to the AF_XDP socket of its queue; ARP, IPv6 neighbour
+/// The outer addresses of both sites, of one family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CipherEnds {
+    /// IPv4.
+    V4 {
+        /// The other site's.
+        peer: Ipv4Addr,
+        /// This site's.
+        own: Ipv4Addr,
+    },
+    /// IPv6.
+    V6 {
+        /// The other site's.
+        peer: Ipv6Addr,
+        /// This site's.
+        own: Ipv6Addr,
+    },
+}
+
+/// The program of the cipher port: ESP from the peer goes to the AF_XDP socket of its queue; ARP, IPv6 neighbour
 /// discovery, ICMP for us and the link channel go to the kernel; all else is dropped and counted by its reason.
 ///
 /// Dropping this detaches the program. A process that is killed leaves it attached.
@@ -72,15 +90,25 @@ fn load(interface: &str, settings: &CipherSettings, buffers: Buffers) -> Result<
 }
 
 impl CipherSettings {
-    /// `struct settings` of `cipher.bpf.c`: all in network byte order.
-    fn to_bytes(self) -> [u8; 16] {
-        let mut bytes = [0; 16];
-        bytes[0..4].copy_from_slice(&self.peer.octets());
-        bytes[4..8].copy_from_slice(&self.own.octets());
-        bytes[8..10].copy_from_slice(&self.esp_port.to_be_bytes());
-        bytes[10..12].copy_from_slice(&self.channel_port.to_be_bytes());
-        // A number, not an address or port: in the host's own order.
-        bytes[12..16].copy_from_slice(&u32::from(self.channel_listens).to_ne_bytes());
+    /// `struct settings` of `cipher.bpf.c`: addresses and ports in network byte order.
+    fn to_bytes(self) -> [u8; 44] {
+        let mut bytes = [0; 44];
+        let is_ipv6 = match self.ends {
+            CipherEnds::V4 { peer, own } => {
+                bytes[0..4].copy_from_slice(&peer.octets());
+                bytes[16..20].copy_from_slice(&own.octets());
+                false
+            }
+            CipherEnds::V6 { peer, own } => {
+                bytes[0..16].copy_from_slice(&peer.octets());
+                bytes[16..32].copy_from_slice(&own.octets());
+                true
+            }
+        };
+        bytes[32..34].copy_from_slice(&self.esp_port.map_or(0, NonZeroU16::get).to_be_bytes());
+        bytes[34..36].copy_from_slice(&self.channel_port.to_be_bytes());
+        bytes[36..40].copy_from_slice(&u32::from(self.channel_listens).to_ne_bytes());
+        bytes[40..44].copy_from_slice(&u32::from(is_ipv6).to_ne_bytes());
         bytes
     }
 }

@@ -11,27 +11,56 @@ const CHANNEL: u16 = 4600;
 
 const UDP: u8 = 17;
 const TCP: u8 = 6;
+const BARE: u8 = 50;
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
+
+#[path = "cipher_ipv6_tests.rs"]
+mod over_ipv6;
 
 /// One frame, the verdict, and the one counter (beside `received`) that it moves.
 type Row = (&'static str, Vec<u8>, u32, &'static str);
 
 #[test]
 fn each_kind_of_frame_has_its_verdict_and_its_counter() {
+    let groups = [
+        rows_for_the_socket(),
+        rows_for_the_kernel(),
+        rows_of_strangers(),
+        rows_cut_short(),
+        rows_of_no_concern(),
+    ];
+    check(&settings(true), groups.concat());
+}
+
+#[test]
+fn over_ipv4_esp_may_be_bare() {
+    let bare = CipherSettings { esp_port: None, ..settings(true) };
+    let mut fragment = ipv4(PEER, OWN, BARE, &[0x5a; 64]);
+    fragment[20] = 0x20;
+    check(
+        &bare,
+        vec![
+            ("bare ESP from the peer", ipv4(PEER, OWN, BARE, &[0x5a; 64]), REDIRECT, "to_socket"),
+            ("bare ESP from a stranger", ipv4(STRANGER, OWN, BARE, &[0x5a; 64]), DROP, "foreign_source"),
+            ("bare ESP for another host", ipv4(PEER, STRANGER, BARE, &[0x5a; 64]), DROP, "not_for_us"),
+            ("bare ESP of 7 bytes", ipv4(PEER, OWN, BARE, &[0x5a; 7]), DROP, "malformed"),
+            ("a fragment of bare ESP", fragment, DROP, "fragment"),
+            ("ESP in UDP", udp(PEER, OWN, ESP, 64), DROP, "other"),
+            ("UDP to port 0", udp(PEER, OWN, 0, 64), DROP, "other"),
+            ("the channel", tcp(PEER, OWN, 50000, CHANNEL), PASS, "to_kernel_channel"),
+        ],
+    );
+}
+
+fn check(settings: &CipherSettings, rows: Vec<Row>) {
     need_root();
-    let loaded = load("test", &settings(true), Buffers::One).unwrap();
+    let loaded = load("test", settings, Buffers::One).unwrap();
     let socket = unbound_socket();
     loaded.set_socket(0, socket.as_fd()).unwrap();
-    for (what, frame, verdict, counter) in rows_for_the_socket()
-        .into_iter()
-        .chain(rows_for_the_kernel())
-        .chain(rows_of_strangers())
-        .chain(rows_cut_short())
-        .chain(rows_of_no_concern())
-    {
+    for (what, frame, verdict, counter) in rows {
         let before = counters(&loaded);
         assert_eq!(loaded.run(&frame), verdict, "verdict on {what}");
         let moved: Vec<_> = counters(&loaded)
@@ -186,6 +215,8 @@ fn rows_cut_short() -> Vec<Row> {
         ("Ethernet without IPv4", ethernet(0x0800, &[]), DROP, "malformed"),
         ("19 bytes of IPv4", ethernet(0x0800, &[0x45; 19]), DROP, "malformed"),
         ("39 bytes of IPv6", ethernet(0x86dd, &[0x60; 39]), DROP, "malformed"),
+        ("IPv6 with a length beyond the frame", nd(135, 255)[..77].to_vec(), DROP, "malformed"),
+        ("IP version 4 under ethertype IPv6", altered(nd(135, 255), 14, 0x45), DROP, "malformed"),
         ("ICMPv6 without a type", nd(135, 255)[..54].to_vec(), DROP, "malformed"),
     ]
 }
@@ -202,7 +233,8 @@ fn rows_of_no_concern() -> Vec<Row> {
         ("TCP from the channel's port to another", tcp(PEER, OWN, CHANNEL, 22), DROP, "other"),
         ("TCP to another port", tcp(PEER, OWN, 50000, 22), DROP, "other"),
         ("TCP to the ESP port", tcp(PEER, OWN, 50000, ESP), DROP, "other"),
-        ("bare ESP", ipv4(PEER, OWN, 50, &[0; 64]), DROP, "other"),
+        ("bare ESP", ipv4(PEER, OWN, BARE, &[0; 64]), DROP, "other"),
+        ("bare ESP over IPv6", ipv6(BARE, 255, &[0; 64]), DROP, "other"),
         ("a VLAN tag", ethernet(0x8100, &udp(PEER, OWN, ESP, 64)[12..]), DROP, "other"),
         ("LLDP", ethernet(0x88cc, &[0; 46]), DROP, "other"),
         ("a bare Ethernet header", ethernet(0x88cc, &[]), DROP, "other"),
@@ -210,7 +242,8 @@ fn rows_of_no_concern() -> Vec<Row> {
 }
 
 fn settings(channel_listens: bool) -> CipherSettings {
-    CipherSettings { peer: PEER, own: OWN, esp_port: ESP, channel_port: CHANNEL, channel_listens }
+    let ends = CipherEnds::V4 { peer: PEER, own: OWN };
+    CipherSettings { ends, esp_port: NonZeroU16::new(ESP), channel_port: CHANNEL, channel_listens }
 }
 
 fn counters(loaded: &Loaded) -> CipherCounters {

@@ -44,25 +44,25 @@ counters! {
     CipherCounters {
         /// All frames that reached the program.
         received,
-        /// ESP in UDP from the peer, or of a type that a bypass rule may mean: given to the AF_XDP socket of their queue.
+        /// ESP from the peer, or of a type that a bypass rule may mean: given to the AF_XDP socket of their queue.
         to_socket,
         /// Dropped: the same, but no socket on their queue.
         no_socket,
         /// To the kernel: ARP.
         to_kernel_arp,
-        /// To the kernel: IPv6 neighbour discovery (RFC 4861).
+        /// To the kernel: IPv6 neighbour discovery (RFC 4861) and queries of multicast listeners.
         to_kernel_neighbour,
         /// To the kernel: ICMP for our address.
         to_kernel_icmp,
         /// To the kernel: the link channel's TCP from the peer.
         to_kernel_channel,
-        /// Dropped: the ESP or link channel port, but not from the peer's address.
+        /// Dropped: ESP or the link channel, but not from the peer's address.
         foreign_source,
-        /// Dropped: an IPv4 fragment for our address.
+        /// Dropped: a fragment for our address.
         fragment,
         /// Dropped: cut short, with IPv4 options, or with lengths that contradict each other.
         malformed,
-        /// Dropped: IPv4 for another address.
+        /// Dropped: IP for another address.
         not_for_us,
         /// Dropped: any other protocol or port.
         other,

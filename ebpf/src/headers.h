@@ -25,12 +25,14 @@ struct ipv4 {
 };
 
 struct ipv6 {
-	u32 version_class_flow;
+	u8 version_class;
+	u8 class_flow;
+	u16 flow;
 	u16 payload_length;
 	u8 next_header;
 	u8 hop_limit;
-	u8 source[16];
-	u8 destination[16];
+	u32 source[4];
+	u32 destination[4];
 };
 
 struct ports {

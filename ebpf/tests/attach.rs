@@ -6,12 +6,14 @@ use std::thread;
 
 use libbpf_rs::{ObjectBuilder, Xdp, XdpFlags};
 use nix::sched::{CloneFlags, unshare};
-use qhaul_ebpf::{AttachMode, Buffers, CipherProgram, CipherSettings, PlainProgram};
+use qhaul_ebpf::{AttachMode, Buffers, CipherEnds, CipherProgram, CipherSettings, PlainProgram};
 
 const SETTINGS: CipherSettings = CipherSettings {
-    peer: std::net::Ipv4Addr::new(198, 51, 100, 2),
-    own: std::net::Ipv4Addr::new(198, 51, 100, 1),
-    esp_port: 4500,
+    ends: CipherEnds::V4 {
+        peer: std::net::Ipv4Addr::new(198, 51, 100, 2),
+        own: std::net::Ipv4Addr::new(198, 51, 100, 1),
+    },
+    esp_port: std::num::NonZeroU16::new(4500),
     channel_port: 4600,
     channel_listens: true,
 };

@@ -4,9 +4,10 @@ use std::fs;
 
 use nix::unistd::geteuid;
 
+use crate::address::{self, Held};
 use crate::aead;
 use crate::config::Config;
-use crate::datapath::{MAX_PLAIN_MTU, ONE_BUFFER_MTU, cipher_mtu_needed, has_address};
+use crate::datapath::{MAX_PLAIN_MTU, ONE_BUFFER_MTU, cipher_mtu_needed};
 use crate::fit::Oversize;
 use crate::keys::Psk;
 use crate::link::ChannelIdentity;
@@ -56,7 +57,7 @@ pub fn host(config: &Config) -> (Vec<Finding>, Option<Ports>) {
         mtu(config, ports, &mut findings);
         large_frames(config, ports, &mut findings);
         offloads(config, &mut findings);
-        address(config, &mut findings);
+        cipher_address(config, &mut findings);
         leaks(config, &mut findings);
         queues(config, ports, &mut findings);
     }
@@ -195,12 +196,25 @@ fn offloads(config: &Config, findings: &mut Findings) {
     }
 }
 
-fn address(config: &Config, findings: &mut Findings) {
-    let (name, address) = (&config.cipher, config.address);
-    let has = has_address(name, address).unwrap_or(false);
-    let otherwise =
-        format!("cipher.address = {address} is not on {name}: `ip address add {address}/PREFIX dev {name}`");
-    findings.expect(has, Grade::Fault, format!("cipher.address = {address} is on {name}"), otherwise);
+fn cipher_address(config: &Config, findings: &mut Findings) {
+    let (name, address) = (&config.cipher, config.ends.own());
+    let held = address::settled(name, address);
+    let line = match held {
+        Held::Yes => format!("cipher.address = {address} is on {name}"),
+        Held::No => format!(
+            "cipher.address = {address} is not on {name}: `ip address add {address}/PREFIX dev {name}`"
+        ),
+        Held::Tentative => format!(
+            "cipher.address = {address} on {name} is still checked for duplicates after {} s: wait, see that {name} has a \
+             carrier, or add it with `nodad`",
+            address::PATIENCE.as_secs()
+        ),
+        Held::Duplicate => format!(
+            "cipher.address = {address} on {name} is used by another host of the network (duplicate address detection \
+             failed): give one of them another address"
+        ),
+    };
+    findings.add(if held == Held::Yes { Grade::Fine } else { Grade::Fault }, line);
 }
 
 /// While qhaul runs, its program takes every frame of the plain port. When it was stopped, the kernel has the port:

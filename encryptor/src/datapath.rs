@@ -1,10 +1,10 @@
 //! Puts the data path together: queues, programs, worker; and takes it apart in an order in which nothing leaks.
 
-use std::net::Ipv4Addr;
+use std::num::NonZeroU16;
 
 use qhaul_ebpf::{
-    AttachMode, Buffers, CipherCounters, CipherProgram, CipherSettings, ClearSettings, PlainCounters,
-    PlainProgram,
+    AttachMode, Buffers, CipherCounters, CipherEnds, CipherProgram, CipherSettings, ClearSettings,
+    PlainCounters, PlainProgram,
 };
 use std::os::fd::AsFd;
 use tracing::{info, warn};
@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use crate::BURST;
 use crate::config::Config;
 use crate::policy::{ClearTypes, Policy};
-use crate::wire::OuterShape;
+use crate::wire::{Encap, Ends, OuterShape};
 use crate::worker::Queues;
 use crate::xsk::{BindMode, Interface, LiveMode, OffloadsOff, Port, PortConfig, Promiscuous, Umem};
 
@@ -218,9 +218,14 @@ fn attach_programs(
     buffers: Buffers,
 ) -> Result<Programs, DataPathError> {
     let settings = CipherSettings {
-        peer: config.peer,
-        own: config.address,
-        esp_port: config.udp_port,
+        ends: match config.ends {
+            Ends::V4(own, peer) => CipherEnds::V4 { peer, own },
+            Ends::V6(own, peer) => CipherEnds::V6 { peer, own },
+        },
+        esp_port: match config.encap {
+            Encap::Udp(port) => NonZeroU16::new(port),
+            Encap::None => None,
+        },
         channel_port: config.channel_port,
         channel_listens: config.listens(),
     };
@@ -263,18 +268,9 @@ pub fn cipher_mtu_needed(plain_mtu: u32, shape: OuterShape) -> u32 {
     packet as u32
 }
 
-/// Whether an interface of this host has `address`.
-pub fn has_address(interface: &str, address: Ipv4Addr) -> Result<bool, nix::Error> {
-    let mut addresses = nix::ifaddrs::getifaddrs()?.filter(|one| one.interface_name == interface);
-    let wanted =
-        |one: &nix::sys::socket::SockaddrStorage| one.as_sockaddr_in().is_some_and(|v4| v4.ip() == address);
-    Ok(addresses.any(|one| one.address.as_ref().is_some_and(wanted)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{Encap, Ends};
 
     #[test]
     fn the_overhead_is_what_the_headers_add_up_to() {

@@ -79,6 +79,8 @@ reasons! {
     PolicyInbound = "policy_inbound", "decrypted, but no protect rule of this site means it";
     /// RX: in clear, and no bypass rule means it.
     PolicyClear = "policy_clear", "arrived in clear, but no bypass rule of this site means it";
+    /// RX: marked as congested, and the inner header cannot say so.
+    EcnNotCapable = "ecn_not_capable", "marked as congested on the way, and its sender understands loss alone (RFC 6040)";
     /// RX: the plain port's ring was full.
     PlainRingFull = "plain_ring_full", "the plain port's transmit ring was full";
 }

@@ -4,6 +4,7 @@
 //! a packet's (`worker` -> `policy` -> `classify` -> `protect` or `unprotect` -> `esp` -> `aead` -> `xsk`) and a key's
 //! (`control` -> `link` -> `epoch` -> `keys` -> `flows`).
 
+pub mod address;
 pub mod aead;
 pub mod audit;
 pub mod budget;

@@ -19,7 +19,7 @@ use crate::ownership::Owners;
 use crate::protect::{NextHop, Protect};
 use crate::spi::{Epoch, Spi};
 use crate::unprotect::Unprotect;
-use crate::wire::{Encap, Ends, MacAddr, OuterTemplate};
+use crate::wire::{ClassMap, Dscp, Ecn, Encap, Ends, MacAddr, OuterTemplate};
 use crate::xsk::{Frame, Umem};
 use crate::{BURST, Verdict};
 
@@ -47,7 +47,13 @@ impl Rig {
     fn between(ends: Ends, encap: Encap) -> Rig {
         let next_hop = NextHop::default();
         next_hop.set(Some(MacAddr([2, 0, 0, 0, 0, 2])));
-        let template = OuterTemplate::new(MacAddr([2, 0, 0, 0, 0, 1]), ends, encap, 64);
+        let template = OuterTemplate::new(
+            MacAddr([2, 0, 0, 0, 0, 1]),
+            ends,
+            encap,
+            64,
+            ClassMap::new(&Dscp::Copy, Ecn::Copy),
+        );
         Rig {
             umem: Umem::new(256, 4096).unwrap(),
             protect: Protect::new(template, next_hop, 3000),
@@ -169,6 +175,45 @@ fn every_outer_shape_carries_the_same_frames() {
         let received: Vec<Vec<u8>> = rig.unprotect(&packets).into_iter().map(Result::unwrap).collect();
         assert_eq!(received, sent, "{ends:?} {encap:?}");
     }
+}
+
+/// The whole way for each mark that a sender sets and each that the backhaul makes of it, over both families.
+#[test]
+fn marks_of_the_backhaul_reach_the_inner_header_or_drop_the_frame() {
+    let v4 = Ends::V4([192, 0, 2, 1].into(), [192, 0, 2, 2].into());
+    for (ends, tagged) in [(v4, false), (v4, true), (Ends::V6(1.into(), 2.into()), true)] {
+        let mut rig = Rig::between(ends, Encap::Udp(4500)).link();
+        for (inner, outer) in (0..4u8).flat_map(|inner| (0..4u8).map(move |outer| (inner, outer))) {
+            let mut frame = plain(1, 80);
+            let at = if tagged { 18 } else { 14 };
+            if tagged {
+                frame.splice(12..12, [0x81, 0, 0, 100]);
+            }
+            frame[at + 1] = 0xb8 | inner;
+            let packet = marked(rig.sealed(&frame), ends, outer);
+            let fate = rig.fate(&packet);
+            match (inner, outer) {
+                (0, 3) => assert_eq!(fate, Err(DropReason::EcnNotCapable)),
+                (1 | 2, 3) | (2, 1) => {
+                    let received = fate.unwrap();
+                    assert_eq!(received[at + 1], 0xb8 | outer, "{inner} inside {outer}");
+                    assert_eq!((&received[..at], &received[at + 12..]), (&frame[..at], &frame[at + 12..]));
+                }
+                _ => assert_eq!(fate, Ok(frame), "{inner} inside {outer}"),
+            }
+        }
+        let arp = [&[2; 12][..], &[8, 6], &[0; 46]].concat();
+        let packet = marked(rig.sealed(&arp), ends, 3);
+        assert_eq!(rig.fate(&packet), Err(DropReason::EcnNotCapable), "nobody to tell");
+    }
+}
+
+fn marked(mut packet: Vec<u8>, ends: Ends, ecn: u8) -> Vec<u8> {
+    match ends {
+        Ends::V4(..) => packet[15] = packet[15] & 0xfc | ecn,
+        Ends::V6(..) => packet[15] = packet[15] & 0xcf | ecn << 4,
+    }
+    packet
 }
 
 #[test]

@@ -18,7 +18,10 @@ use crate::ownership::Arrivals;
 use crate::policy::Policy;
 use crate::replay::WINDOW;
 use crate::spi::Epoch;
-use crate::wire::{ETH_HLEN, EspHeader, NextHeader, OuterError, OuterShape, parse_outer, source_port};
+use crate::wire::{
+    ETH_HLEN, Ecn, EspHeader, NextHeader, OuterError, OuterShape, View, is_congested, leave_tunnel, may_mark,
+    parse_outer, source_port,
+};
 use crate::xsk::Frame;
 use crate::{BURST, Verdict};
 
@@ -60,6 +63,7 @@ pub struct Unprotect {
     shape: OuterShape,
     nat: bool,
     iv: IvRule,
+    ecn: Ecn,
     /// Bytes of an Ethernet frame that the plain port takes at the most.
     plain_frame: usize,
     policy: Arc<Policy>,
@@ -78,6 +82,7 @@ impl Unprotect {
             shape,
             nat,
             iv: IvRule::Sequence,
+            ecn: Ecn::Copy,
             plain_frame,
             policy: Arc::new(Policy::new(Vec::new(), None)),
             epochs: Default::default(),
@@ -90,6 +95,11 @@ impl Unprotect {
     /// The same receiver with another rule for IVs.
     pub fn with_iv(self, iv: IvRule) -> Unprotect {
         Unprotect { iv, ..self }
+    }
+
+    /// The same receiver with another rule for the marks of the outer header.
+    pub fn with_ecn(self, ecn: Ecn) -> Unprotect {
+        Unprotect { ecn, ..self }
     }
 
     /// Becomes worker `number` of several.
@@ -297,12 +307,25 @@ impl Unprotect {
                 let stripped = frame.advance(start);
                 debug_assert!(stripped, "its headers were read from it");
                 frame.truncate(payload);
-                match self.policy.admits_opened(frame.data()) {
+                if !self.policy.admits_opened(frame.data()) {
+                    return Verdict::Drop(DropReason::PolicyInbound);
+                }
+                let outer = candidate.header.class;
+                match self.ecn == Ecn::Off || !may_mark(outer) || pass_mark_on(frame.data_mut(), outer) {
                     true => Verdict::Send,
-                    false => Verdict::Drop(DropReason::PolicyInbound),
+                    false => Verdict::Drop(DropReason::EcnNotCapable),
                 }
             }
             NextHeader::Ethernet => Verdict::Drop(DropReason::InnerSize),
         }
+    }
+}
+
+/// Combines the mark of the outer header with the inner one, found where the sender's side found the class to show. A frame
+/// without an IP header has no sender that could be told. False: it is to be dropped.
+fn pass_mark_on(frame: &mut [u8], outer: u8) -> bool {
+    match View::of_frame(frame).and_then(|view| view.ip_header_at()) {
+        Some(at) => leave_tunnel(&mut frame[at..], outer),
+        None => !is_congested(outer),
     }
 }

@@ -3,6 +3,7 @@
 //! As typed ([`raw`], serde) and as meant ([`Config`], checked) are two types: whoever holds a `Config` need not ask
 //! again whether it makes sense. Whether this host can carry it out is another question, asked by [`crate::check`].
 
+mod cipher;
 mod feed;
 mod policy;
 mod raw;
@@ -11,7 +12,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,7 +27,7 @@ use crate::keys::Combine;
 use crate::link::IdentityFiles;
 use crate::plan::PlanInput;
 use crate::policy::Policy;
-use crate::wire::{Encap, Ends, OuterShape};
+use crate::wire::{Dscp, Ecn, Encap, Ends, OuterShape};
 use crate::xsk::BindMode;
 
 pub use feed::Feed;
@@ -80,14 +81,18 @@ pub struct Config {
     pub plain: String,
     /// Interface on the backhaul.
     pub cipher: String,
-    /// Our address on it.
-    pub address: Ipv4Addr,
-    /// The peer's address.
-    pub peer: Ipv4Addr,
-    /// The router towards the peer, or the peer itself.
-    pub next_hop: Ipv4Addr,
-    /// UDP port of the packets.
-    pub udp_port: u16,
+    /// Our address on it, and the peer's.
+    pub ends: Ends,
+    /// The router towards the peer, if it is not to be taken from the routes.
+    pub next_hop: Option<IpAddr>,
+    /// What stands in front of ESP.
+    pub encap: Encap,
+    /// TTL or hop limit of the packets.
+    pub ttl: u8,
+    /// What the outside shows of the DSCP.
+    pub dscp: Dscp,
+    /// What it shows of ECN, and whether marks are passed on.
+    pub ecn: Ecn,
     /// The backhaul rewrites UDP source ports.
     pub nat: bool,
     /// What the IVs of received packets say.
@@ -200,19 +205,9 @@ impl Config {
         }
     }
 
-    /// The addresses of the packets.
-    pub fn ends(&self) -> Ends {
-        Ends::V4(self.address, self.peer)
-    }
-
-    /// What stands in front of ESP.
-    pub fn encap(&self) -> Encap {
-        Encap::Udp(self.udp_port)
-    }
-
     /// The outer headers of the packets.
     pub fn outer_shape(&self) -> OuterShape {
-        self.ends().shape(self.encap())
+        self.ends.shape(self.encap)
     }
 
     /// Whether ours is the end that listens on the link channel: the one with the lesser SAE ID, so that the two sites

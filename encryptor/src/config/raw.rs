@@ -1,17 +1,16 @@
 //! The configuration as it is typed.
 
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use qhaul_keyfeed::SaeId;
 use serde::{Deserialize, Deserializer, de::Error};
 
+use super::cipher::RawCipher;
 use super::feed::{RawKeyFiles, RawKmes, feed};
 use super::policy::{RawRule, policy};
 use super::{Config, Mode, Polling};
 use crate::aead;
-use crate::esn::IvRule;
 use crate::fit::{Oversize, Sizes};
 use crate::flows::FlowLimits;
 use crate::keys::Combine;
@@ -24,7 +23,7 @@ pub(super) struct Raw {
     link: String,
     site: Site,
     plain: Plain,
-    cipher: Cipher,
+    cipher: RawCipher,
     channel: RawChannel,
     #[serde(default)]
     kme: RawKmes,
@@ -60,21 +59,6 @@ struct Site {
 #[serde(deny_unknown_fields)]
 struct Plain {
     interface: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Cipher {
-    interface: String,
-    address: Ipv4Addr,
-    peer: Ipv4Addr,
-    next_hop: Option<Ipv4Addr>,
-    #[serde(default = "default_udp_port")]
-    udp_port: u16,
-    #[serde(default)]
-    nat: bool,
-    #[serde(default)]
-    iv: IvRule,
 }
 
 #[derive(Deserialize)]
@@ -201,10 +185,6 @@ fn default_audit_mib() -> u64 {
     64
 }
 
-fn default_udp_port() -> u16 {
-    4500
-}
-
 fn default_channel_port() -> u16 {
     4501
 }
@@ -223,7 +203,8 @@ fn optional_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
 impl Raw {
     pub(super) fn check(self, folder: &Path) -> Result<Config, String> {
         self.check_names()?;
-        self.check_addresses()?;
+        let (ends, encap) = (self.cipher.ends()?, self.cipher.encap());
+        demand(self.channel.port != 0, "channel.port is within 1 to 65535")?;
         self.check_times()?;
         self.check_worker()?;
         let sae = sae_id("site.sae", &self.site.sae)?;
@@ -243,10 +224,12 @@ impl Raw {
             audit,
             plain: self.plain.interface,
             cipher: self.cipher.interface,
-            address: self.cipher.address,
-            peer: self.cipher.peer,
-            next_hop: self.cipher.next_hop.unwrap_or(self.cipher.peer),
-            udp_port: self.cipher.udp_port,
+            ends,
+            next_hop: self.cipher.next_hop,
+            encap,
+            ttl: self.cipher.ttl,
+            dscp: self.cipher.dscp.checked()?,
+            ecn: self.cipher.ecn,
             nat: self.cipher.nat,
             iv: self.cipher.iv,
             channel_port: self.channel.port,
@@ -269,7 +252,7 @@ impl Raw {
             flows: self.worker.flows,
             ring: self.worker.ring,
             sizes: Sizes { oversize: self.sizes.oversize, mss_clamp: self.sizes.mss_clamp },
-            policy: policy(self.policy, self.cipher.address.into())?,
+            policy: policy(self.policy, ends.own())?,
             file: PathBuf::new(),
             typed: toml::Table::new(),
         })
@@ -285,17 +268,6 @@ impl Raw {
         demand(two, "site.sae and site.peer_sae are the same: give each site an SAE ID of its own")?;
         let two = self.plain.interface != self.cipher.interface;
         demand(two, "plain.interface and cipher.interface are the same: the two sides need a port each")
-    }
-
-    fn check_addresses(&self) -> Result<(), String> {
-        let two = self.cipher.address != self.cipher.peer;
-        demand(two, "cipher.address and cipher.peer are the same: cipher.peer is the other site's address")?;
-        let usable = |address: Ipv4Addr| {
-            !address.is_unspecified() && !address.is_multicast() && !address.is_broadcast()
-        };
-        let all = usable(self.cipher.address) && usable(self.cipher.peer);
-        demand(all, "cipher.address and cipher.peer must be addresses of single hosts")?;
-        demand(self.channel.port != 0 && self.cipher.udp_port != 0, "ports are within 1 to 65535")
     }
 
     fn check_times(&self) -> Result<(), String> {

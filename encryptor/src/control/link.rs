@@ -1,7 +1,7 @@
 //! The connections of the link channel: one end listens, the other calls, and a new secure connection replaces the old.
 
 use std::io;
-use std::net::{IpAddr, SocketAddrV4};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use mio::net::TcpListener;
@@ -41,8 +41,8 @@ struct Slot {
 #[derive(Debug)]
 pub(super) struct Link {
     identity: ChannelIdentity,
-    local: SocketAddrV4,
-    peer: SocketAddrV4,
+    local: SocketAddr,
+    peer: SocketAddr,
     listener: Option<TcpListener>,
     listener_token: Token,
     registry: Registry,
@@ -61,12 +61,12 @@ impl Link {
     /// Listens on `local`, or calls `peer`, as `listens` says. Tokens from `first_token` on are this link's.
     pub(super) fn new(
         identity: ChannelIdentity,
-        (local, peer): (SocketAddrV4, SocketAddrV4),
+        (local, peer): (SocketAddr, SocketAddr),
         listens: bool,
         registry: Registry,
         first_token: Token,
     ) -> io::Result<Link> {
-        let mut listener = if listens { Some(TcpListener::bind(local.into())?) } else { None };
+        let mut listener = if listens { Some(TcpListener::bind(local)?) } else { None };
         if let Some(listener) = &mut listener {
             registry.register(listener, first_token, Interest::READABLE)?;
         }
@@ -183,7 +183,7 @@ impl Link {
                 self.unaccepted = false;
                 return;
             };
-            if from.ip() != IpAddr::V4(*self.peer.ip()) {
+            if from.ip() != self.peer.ip() {
                 debug!("link channel: a connection from {from}, which is not the peer's address");
                 continue;
             }

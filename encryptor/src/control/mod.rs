@@ -15,8 +15,8 @@ mod telling;
 mod witness;
 
 use std::io;
-use std::net::SocketAddrV4;
-use std::os::fd::AsRawFd;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,11 +38,12 @@ use crate::fit::Fit;
 use crate::keylog::KeyLog;
 use crate::keys::{Psk, SessionId};
 use crate::link::{ChannelIdentity, IdentityError};
+use crate::neighbour::NextHopWatch;
 use crate::ownership::Arrivals;
 use crate::plan::Plan;
 use crate::protect::{NextHop, Protect};
 use crate::unprotect::Unprotect;
-use crate::wire::{ETH_HLEN, MacAddr, OuterTemplate};
+use crate::wire::{ClassMap, ETH_HLEN, MacAddr, OuterTemplate};
 use crate::worker::Transforms;
 use crate::{check, secure};
 
@@ -59,12 +60,11 @@ const WAKE: Token = Token(0);
 const SIGNALS: Token = Token(1);
 /// The control socket, and after it its connections.
 const CONTROL: Token = Token(2);
+const NETLINK: Token = Token(15);
 const LINK: Token = Token(16);
 /// Derivations for flows that were not seen, each second: about a fifth of a core, so that a flood of forged packets has
 /// to be far larger before the flows of a new epoch wait for theirs.
 const DERIVATIONS: u32 = 200_000;
-/// Of the packets.
-const TTL: u8 = 64;
 /// The loop turns at least this often.
 const TURN: Duration = Duration::from_millis(100);
 
@@ -140,6 +140,9 @@ pub fn run(config: &Config, log: KeyLog) -> Result<(), RunError> {
     let terms = terms(config)?;
     let path = datapath::open(config, &ports.plain, &ports.cipher)?;
     let next_hop = NextHop::default();
+    let next_hop_watch =
+        NextHopWatch::open(ports.cipher.index, config.ends, config.next_hop, next_hop.clone())
+            .map_err(io_error("netlink"))?;
     let arrivals = Arrivals::new(config.cores.len());
     let works = (0..).zip(path.queues);
     let works =
@@ -156,14 +159,17 @@ pub fn run(config: &Config, log: KeyLog) -> Result<(), RunError> {
         mode: path.mode,
         engine,
         next_hop,
-        cipher_index: ports.cipher.index,
+        next_hop_watch,
         witness: Witness::new(audit, &config.link),
         path: PathCheck::new(path_wanted(config, &ports)),
     });
     info!("{}", Plan::new(&config.plan_input()).verdict());
     info!(
         "link \"{}\": {} to {}, combine = \"{}\"",
-        config.link, config.address, config.peer, config.combine
+        config.link,
+        config.ends.own(),
+        config.ends.peer(),
+        config.combine
     );
     let result = turn_until_done(&mut poll, &signals, control, &mut site);
     site.end(result)
@@ -179,6 +185,10 @@ fn turn_until_done(
     registry
         .register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)
         .and_then(|()| control.register(registry))
+        .and_then(|()| {
+            let netlink = site.parts.next_hop_watch.as_fd().as_raw_fd();
+            registry.register(&mut SourceFd(&netlink), NETLINK, Interest::READABLE)
+        })
         .map_err(io_error("epoll"))?;
     let mut events = Events::with_capacity(64);
     loop {
@@ -192,7 +202,7 @@ fn turn_until_done(
         let now = Instant::now();
         for event in &events {
             match event.token() {
-                WAKE => {}
+                WAKE | NETLINK => {}
                 SIGNALS => match signals.read_signal() {
                     Ok(Some(signal)) if signal.ssi_signo == Signal::SIGHUP as u32 => site.reload_own_file(),
                     Ok(Some(signal)) => {
@@ -248,8 +258,8 @@ fn feeder(config: &Config, waker: &Arc<Waker>) -> Result<Option<Feeder>, RunErro
 fn open_link(config: &Config, poll: &Poll) -> Result<Link, RunError> {
     let identity = ChannelIdentity::load(&config.channel)?;
     let ends = (
-        SocketAddrV4::new(config.address, config.channel_port),
-        SocketAddrV4::new(config.peer, config.channel_port),
+        SocketAddr::new(config.ends.own(), config.channel_port),
+        SocketAddr::new(config.ends.peer(), config.channel_port),
     );
     let registry = poll.registry().try_clone().map_err(io_error("epoll"))?;
     let action = format!("listening on {} for the link channel", ends.0);
@@ -282,12 +292,14 @@ fn transforms(
     arrivals: &Arrivals,
 ) -> Transforms {
     let mac = MacAddr(ports.cipher.mac);
-    let template = OuterTemplate::new(mac, config.ends(), config.encap(), TTL);
+    let classes = ClassMap::new(&config.dscp, config.ecn);
+    let template = OuterTemplate::new(mac, config.ends, config.encap, config.ttl, classes);
     let plain_frame = ports.plain.mtu as usize + ETH_HLEN + 8;
     let budget = Budget::new(config.flows.max(DERIVATIONS), config.flows.max(DERIVATIONS));
     let mut protect = Protect::new(template, next_hop.clone(), ports.cipher.mtu as usize);
-    let mut unprotect =
-        Unprotect::new(config.outer_shape(), config.nat, plain_frame, budget).with_iv(config.iv);
+    let mut unprotect = Unprotect::new(config.outer_shape(), config.nat, plain_frame, budget)
+        .with_iv(config.iv)
+        .with_ecn(config.ecn);
     if config.cores.len() > 1 {
         unprotect.share(number, arrivals.clone());
     }

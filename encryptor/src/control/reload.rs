@@ -47,7 +47,7 @@ impl Site {
             ));
         }
         // The address in use counts, not one that waits for a restart.
-        let policy = Policy::new(new.policy.rules().to_vec(), Some(parts.config.address.into()));
+        let policy = Policy::new(new.policy.rules().to_vec(), Some(parts.config.ends.own()));
         let reload = Reload {
             difference: Difference::between(&parts.config.policy, &policy),
             restart: parts.config.changed_settings(&new),

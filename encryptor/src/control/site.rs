@@ -19,11 +19,11 @@ use crate::counters::Gauge;
 use crate::datapath::Programs;
 use crate::epoch::{Action, Agreement, Disagreement};
 use crate::link::Message;
-use crate::neighbour;
+use crate::neighbour::NextHopWatch;
 use crate::protect::NextHop;
 use crate::worker::{Command, Event, PortReport};
 
-/// How often the neighbour table is read and the ports are asked.
+/// How often the ports are asked.
 const SECOND: Duration = Duration::from_secs(1);
 
 /// What a site is made of.
@@ -38,7 +38,7 @@ pub(super) struct SiteParts {
     pub(super) mode: &'static str,
     pub(super) engine: Engine,
     pub(super) next_hop: NextHop,
-    pub(super) cipher_index: u32,
+    pub(super) next_hop_watch: NextHopWatch,
     pub(super) witness: Witness,
     pub(super) path: PathCheck,
 }
@@ -65,9 +65,10 @@ impl Site {
 
     /// When [`Site::turn`] has something to do at the latest.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let SiteParts { agreement, path, .. } = &self.parts;
-        let deadlines = [agreement.next_deadline(), path.next_deadline(), Some(self.next_second)];
-        deadlines.into_iter().flatten().min()
+        let SiteParts { agreement, path, next_hop_watch, .. } = &self.parts;
+        let always = [self.next_second, next_hop_watch.next_deadline()].map(Some);
+        let deadlines = [agreement.next_deadline(), path.next_deadline()];
+        deadlines.into_iter().chain(always).flatten().min()
     }
 
     /// Handles readiness of a connection.
@@ -85,9 +86,10 @@ impl Site {
         while let Some((worker, event)) = self.parts.crew.next_event()? {
             self.worker_event(worker, event, now)?;
         }
+        self.parts.next_hop_watch.turn(now);
         if now >= self.next_second {
             self.next_second = now + SECOND;
-            self.each_second();
+            self.parts.crew.tell_all(|| Command::Report);
         }
         self.keys(now)?;
         self.check_path(now);
@@ -150,20 +152,6 @@ impl Site {
             ),
             Path::Unknown => warn!("the peer saw no probe of the path's size: nothing is known of its MTU"),
         }
-    }
-
-    fn each_second(&mut self) {
-        let (interface, address) = (&self.parts.config.cipher, self.parts.config.next_hop);
-        let found = neighbour::lookup(interface, address);
-        if found.is_none() {
-            neighbour::solicit(self.parts.cipher_index, address);
-            self.next_second = Instant::now() + SECOND / 10;
-        }
-        if found.is_some() && found != self.parts.next_hop.get() {
-            info!("next hop {address} is at {}", found.map(|mac| mac.to_string()).unwrap_or_default());
-        }
-        self.parts.next_hop.set(found);
-        self.parts.crew.tell_all(|| Command::Report);
     }
 
     fn link_events(&mut self, events: Vec<LinkEvent>, now: Instant) -> Result<(), RunError> {

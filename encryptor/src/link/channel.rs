@@ -1,7 +1,7 @@
 //! One connection of the link channel: TLS over a non-blocking TCP socket. Thin; what is said is decided elsewhere.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket, sockopt,
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
 };
 use rustls::{ClientConnection, Connection, ServerConnection};
 
@@ -88,16 +88,17 @@ pub struct Channel {
 impl Channel {
     /// Starts a connection from `local`'s address to `peer`.
     pub fn connect(
-        local: SocketAddrV4,
-        peer: SocketAddrV4,
+        local: SocketAddr,
+        peer: SocketAddr,
         identity: &ChannelIdentity,
     ) -> Result<Self, ChannelError> {
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-        let socket = socket(AddressFamily::Inet, SockType::Stream, flags, None).map_err(io::Error::from)?;
+        let family = if peer.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        let socket = socket(family, SockType::Stream, flags, None).map_err(io::Error::from)?;
         setsockopt(&socket, sockopt::ReuseAddr, &true).map_err(io::Error::from)?;
-        let from = SockaddrIn::from(SocketAddrV4::new(*local.ip(), 0));
+        let from = SockaddrStorage::from(SocketAddr::new(local.ip(), 0));
         bind(socket.as_raw_fd(), &from).map_err(io::Error::from)?;
-        match connect(socket.as_raw_fd(), &SockaddrIn::from(peer)) {
+        match connect(socket.as_raw_fd(), &SockaddrStorage::from(peer)) {
             Ok(()) | Err(Errno::EINPROGRESS) => {}
             Err(errno) => return Err(ChannelError::Io(errno.into())),
         }

@@ -10,6 +10,7 @@ mod ip;
 mod mpls;
 mod outer;
 mod packet;
+mod traffic_class;
 mod view;
 
 pub use checksum::{checksum, update as update_checksum};
@@ -21,6 +22,7 @@ pub use outer::{
     Encap, Ends, EspHeader, MAX_OUTER_LEN, NextHeader, OuterError, OuterShape, OuterTemplate, flow_label,
     parse_outer, source_port,
 };
+pub use traffic_class::{ClassMap, Dscp, Ecn, is_congested, leave_tunnel, may_mark};
 pub use view::{Seen, Session, View};
 
 pub use packet::{Ipv4, Ipv6};

@@ -119,6 +119,12 @@ impl View {
         }
     }
 
+    /// Where in the frame the IP header is whose traffic class [`View::class`] gives.
+    pub fn ip_header_at(&self) -> Option<usize> {
+        let is_certain = matches!(self.network, Seen::Is(_)) && !self.guessed;
+        is_certain.then_some(self.l2.payload)
+    }
+
     fn see_labels(&mut self, payload: &[u8]) {
         self.guessed = true;
         let Some(stack) = parse_labels(payload) else {
@@ -202,6 +208,8 @@ mod tests {
             let view = view(ethertype, payload);
             assert_eq!((view.session, view.guessed), (tunnel, guessed), "{ethertype:x}");
             assert_eq!(view.class(), if guessed { 0 } else { 0xb8 });
+            let header = view.ip_header_at().map(|at| at + packet.len());
+            assert_eq!(header, (!guessed).then_some(14 + payload.len()));
         }
         assert_eq!(View::of_packet(&packet).session, tunnel);
     }

@@ -100,7 +100,7 @@ fn parse_udp(head: &[u8], port: u16, length: usize) -> Result<u16, OuterError> {
 mod tests {
     use super::*;
     use crate::spi::Epoch;
-    use crate::wire::{Ends, MacAddr, OuterTemplate, source_port};
+    use crate::wire::{ClassMap, Dscp, Ecn, Ends, MacAddr, OuterTemplate, source_port};
     use proptest::prelude::*;
 
     const UDP: Encap = Encap::Udp(4500);
@@ -115,7 +115,8 @@ mod tests {
     }
 
     fn packet((ends, encap): (Ends, Encap), behind: u16) -> Vec<u8> {
-        let template = OuterTemplate::new(MacAddr([2; 6]), ends, encap, 64);
+        let template =
+            OuterTemplate::new(MacAddr([2; 6]), ends, encap, 64, ClassMap::new(&Dscp::Copy, Ecn::Copy));
         let mut head = vec![0; template.shape().header_len()];
         let spi = Spi::new(Epoch::FIRST, 0, 7);
         template.write(&mut head, MacAddr([4; 6]), 0xb8, behind, spi, 0x1_0000_0002).unwrap();

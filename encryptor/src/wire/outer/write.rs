@@ -2,22 +2,23 @@
 
 use super::{ESP_IV_LEN, Encap, Ends, MAX_OUTER_LEN, OuterShape, UDP_HLEN, flow_label, source_port};
 use crate::spi::Spi;
-use crate::wire::{ETH_HLEN, EtherType, MacAddr};
+use crate::wire::{ClassMap, ETH_HLEN, EtherType, MacAddr};
 
 /// The parts of an outer header that stay the same for all packets to one peer.
 #[derive(Clone, Debug)]
 pub struct OuterTemplate {
     shape: OuterShape,
+    classes: ClassMap,
     bytes: [u8; MAX_OUTER_LEN],
     /// Ones' complement sum of the IPv4 header with class, length and checksum left out.
     fixed_sum: u32,
 }
 
 impl OuterTemplate {
-    /// A header between `ends` with DF set (RFC 6864: identification 0), `ttl` as TTL or hop limit, and no UDP checksum:
+    /// A header between `ends` with DF set (RFC 6864: identification 0), `ttl` as TTL or hop limit, traffic classes after `classes`, and no UDP checksum:
     /// RFC 3948 section 2.1 for IPv4; RFC 6935 section 5 for IPv6, whose terms (RFC 6936 section 4) ESP meets, since the ICV
     /// protects the payload, the SPI leads to one peer's key alone, and a packet that went astray opens nowhere.
-    pub fn new(local_mac: MacAddr, ends: Ends, encap: Encap, ttl: u8) -> OuterTemplate {
+    pub fn new(local_mac: MacAddr, ends: Ends, encap: Encap, ttl: u8, classes: ClassMap) -> OuterTemplate {
         let shape = ends.shape(encap);
         let mut bytes = [0; MAX_OUTER_LEN];
         bytes[6..12].copy_from_slice(&local_mac.0);
@@ -44,7 +45,7 @@ impl OuterTemplate {
         if let Encap::Udp(port) = encap {
             bytes[shape.udp_at() + 2..][..2].copy_from_slice(&port.to_be_bytes());
         }
-        OuterTemplate { shape, bytes, fixed_sum }
+        OuterTemplate { shape, classes, bytes, fixed_sum }
     }
 
     /// Which headers it writes.
@@ -52,9 +53,8 @@ impl OuterTemplate {
         self.shape
     }
 
-    /// Writes the header of one packet into `out`, which is as long as its shape says; `None` if it is not. `behind` is the
-    /// length of ciphertext and ICV in bytes; `dscp` stands in the upper six bits of `class`, and ECN is left Not-ECT, so
-    /// that no mark can be lost at the far end (RFC 6040 section 4.1, compatibility mode).
+    /// Writes the header of one packet into `out`, which is as long as its shape says; `None` if it is not. `class` is
+    /// the inner traffic class, `behind` the length of ciphertext and ICV in bytes.
     pub fn write(
         &self,
         out: &mut [u8],
@@ -67,7 +67,7 @@ impl OuterTemplate {
         let template = self.bytes.get(..out.len()).filter(|bytes| bytes.len() == self.shape.header_len())?;
         out.copy_from_slice(template);
         out.first_chunk_mut::<6>()?.copy_from_slice(&to.0);
-        let class = class & 0xfc;
+        let class = self.classes.outer(class);
         let mut length = behind + ESP_IV_LEN as u16;
         let [udp @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = out.last_chunk_mut::<24>()?;
         if self.shape.encap != Encap::None {
@@ -112,6 +112,7 @@ fn fold(mut sum: u32) -> u16 {
 mod tests {
     use super::*;
     use crate::spi::Epoch;
+    use crate::wire::{Dscp, Ecn};
 
     const V4: Ends = Ends::V4(std::net::Ipv4Addr::new(192, 0, 2, 1), std::net::Ipv4Addr::new(192, 0, 2, 2));
     const V6: Ends = Ends::V6(
@@ -119,11 +120,15 @@ mod tests {
         std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2),
     );
 
+    fn classes() -> ClassMap {
+        ClassMap::new(&Dscp::Copy, Ecn::Copy)
+    }
+
     fn header(ends: Ends, encap: Encap, behind: u16) -> Vec<u8> {
-        let template = OuterTemplate::new(MacAddr([2, 0, 0, 0, 0, 1]), ends, encap, 61);
+        let template = OuterTemplate::new(MacAddr([2, 0, 0, 0, 0, 1]), ends, encap, 61, classes());
         let mut head = vec![0xee; template.shape().header_len()];
         let (to, spi) = (MacAddr([2, 0, 0, 0, 0, 2]), Spi::new(Epoch::FIRST, 0, 7));
-        template.write(&mut head, to, 0xb8, behind, spi, 0x1_0000_0002).unwrap();
+        template.write(&mut head, to, 0xb9, behind, spi, 0x1_0000_0002).unwrap();
         head
     }
 
@@ -139,7 +144,7 @@ mod tests {
                     usize::from(behind) + header.len() - 14,
                     usize::from(u16::from_be_bytes([header[16], header[17]]))
                 );
-                assert_eq!(header[15], 0xb8);
+                assert_eq!(header[15], 0xb9);
                 assert_eq!(header[22], 61);
             }
         }
@@ -151,7 +156,7 @@ mod tests {
         for (encap, next, more) in [(Encap::Udp(4500), 17, 24), (Encap::None, 50, 16)] {
             let header = header(V6, encap, 1000);
             let word = u32::from_be_bytes(*header[14..].first_chunk().unwrap());
-            assert_eq!(word, 6 << 28 | 0xb8 << 20 | flow_label(spi));
+            assert_eq!(word, 6 << 28 | 0xb9 << 20 | flow_label(spi));
             assert_eq!(header[18..22], [((1000 + more) >> 8) as u8, (1000 + more) as u8, next, 61]);
             assert_eq!(header[37..38], [1]);
             assert_eq!(header[53..54], [2]);
@@ -161,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_place_of_another_length_is_refused() {
-        let template = OuterTemplate::new(MacAddr([2; 6]), V4, Encap::Udp(4500), 64);
+        let template = OuterTemplate::new(MacAddr([2; 6]), V4, Encap::Udp(4500), 64, classes());
         for length in [0, 57, 59, 78, 200] {
             let spi = Spi::new(Epoch::FIRST, 0, 7);
             assert_eq!(
