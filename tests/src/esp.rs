@@ -1,4 +1,4 @@
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
@@ -15,11 +15,11 @@ pub const ETHERNET: u8 = 143;
 /// The next header of a dummy packet (RFC 4303 section 2.6).
 pub const NO_NEXT_HEADER: u8 = 59;
 
-/// ESP in UDP as it stands on the wire.
+/// ESP as it stands on the wire, in UDP or bare, over IPv4 or IPv6.
 #[derive(Clone, Debug)]
 pub struct Packet {
     /// Outer source address.
-    pub source: Ipv4Addr,
+    pub source: IpAddr,
     /// Which key.
     pub spi: u32,
     /// The low half of the sequence number.
@@ -31,23 +31,28 @@ pub struct Packet {
 }
 
 impl Packet {
-    /// Reads a whole frame; `None`: it is no ESP in UDP.
+    /// Reads a whole frame; `None`: it is no ESP.
     pub fn parse(frame: &[u8]) -> Option<Packet> {
         let word = |at: usize| Some(u16::from_be_bytes(frame.get(at..at + 2)?.try_into().ok()?));
         let long = |at: usize| Some(u32::from_be_bytes(frame.get(at..at + 4)?.try_into().ok()?));
-        let is_esp = word(12)? == 0x0800 && *frame.get(14)? == 0x45 && *frame.get(23)? == 17;
-        if !is_esp || word(36)? != ESP_PORT {
-            return None;
-        }
-        let end = 14 + usize::from(word(16)?);
-        let [sequence, high, low] = [long(46)?, long(50)?, long(54)?];
-        Some(Packet {
-            source: Ipv4Addr::from(long(26)?),
-            spi: long(42)?,
-            sequence,
-            iv: u64::from(high) << 32 | u64::from(low),
-            body: frame.get(58..end)?.to_vec(),
-        })
+        let (source, protocol, behind_ip, end) = match (word(12)?, *frame.get(14)? >> 4) {
+            (0x0800, 4) => {
+                (Ipv4Addr::from(long(26)?).into(), *frame.get(23)?, 34, 14 + usize::from(word(16)?))
+            }
+            (0x86dd, 6) => {
+                let source: [u8; 16] = frame.get(22..38)?.try_into().ok()?;
+                (IpAddr::from(Ipv6Addr::from(source)), *frame.get(20)?, 54, 54 + usize::from(word(18)?))
+            }
+            _ => return None,
+        };
+        let at = match protocol {
+            17 if word(behind_ip + 2)? == ESP_PORT => behind_ip + 8,
+            50 => behind_ip,
+            _ => return None,
+        };
+        let [spi, sequence, high, low] = [long(at)?, long(at + 4)?, long(at + 8)?, long(at + 12)?];
+        let iv = u64::from(high) << 32 | u64::from(low);
+        Some(Packet { source, spi, sequence, iv, body: frame.get(at + 16..end)?.to_vec() })
     }
 
     /// The sender's key epoch, 1 to 31.
@@ -144,7 +149,8 @@ mod tests {
         let key = Entry { direction: "tx".into(), spi: 0x0400_0001, key: [7; 32], salt: [9; 4] };
         let sealed = seal(Side::A, &key, 5, 5, &with_trailer(b"payload", ETHERNET));
         let packet = Packet::parse(&sealed).unwrap();
-        assert_eq!((packet.source, packet.epoch(), packet.is_probe()), (Side::A.cipher_v4(), 1, false));
+        let source = IpAddr::from(Side::A.cipher_v4());
+        assert_eq!((packet.source, packet.epoch(), packet.is_probe()), (source, 1, false));
         assert_eq!(packet.open(&key), Some((b"payload".to_vec(), ETHERNET)));
         assert_eq!(checksum(&sealed[14..34]), 0, "a header with its checksum sums up to zero");
         for at in ESP_AT..sealed.len() {

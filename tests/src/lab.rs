@@ -54,6 +54,16 @@ impl TestLab {
         TestLab::prepare_with_queues(prefix, queues)?.start(change)
     }
 
+    /// The same over a backhaul of IPv6.
+    pub fn up_over_ipv6(prefix: &str, change: impl Fn(&mut SiteConfig)) -> Result<TestLab> {
+        let lab = TestLab::prepare(prefix)?;
+        lab.topology().add_ipv6_backhaul()?;
+        lab.start(|config| {
+            config.ipv6 = true;
+            change(config);
+        })
+    }
+
     /// The same with the MTUs of both plain sides and of the backhaul, in bytes.
     pub fn up_with_mtus(
         prefix: &str,

@@ -1,10 +1,11 @@
-"""Opens ESP in UDP of a capture with keys of a key log, with Scapy and from scratch (RFC 4303, RFC 4106), and compares.
+"""Opens the ESP packets (in UDP or bare, over IPv4 or IPv6) of a capture with keys of a key log, with Scapy and from scratch (RFC 4303, RFC 4106), and compares.
 
 usage: oracle.py PCAP KEYLOG        prints one JSON object per ESP packet, exits with 1 if one does not open
 """
 
 import json
 import logging
+import socket
 import struct
 import sys
 
@@ -14,6 +15,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from scapy.compat import raw
 from scapy.layers.inet import IP
+from scapy.layers.inet6 import IPv6
 from scapy.layers.ipsec import ESP, SecurityAssociation
 from scapy.utils import RawPcapReader
 
@@ -29,12 +31,20 @@ def read_keys(path):
 
 
 def esp_of(frame):
-    """Source, destination and ESP packet of a frame with ESP in UDP, or None."""
-    if frame[12:14] != b"\x08\x00" or frame[14] != 0x45 or frame[23] != 17 or frame[36:38] != b"\x11\x94":
+    """Outer IP header and ESP packet of a frame, or None."""
+    if frame[12:14] == b"\x08\x00" and frame[14] == 0x45:
+        length = struct.unpack("!H", frame[16:18])[0]
+        source, destination = (socket.inet_ntop(socket.AF_INET, frame[at : at + 4]) for at in (26, 30))
+        outer, protocol, payload = IP(src=source, dst=destination, proto=50), frame[23], frame[34 : 14 + length]
+    elif frame[12:14] == b"\x86\xdd":
+        length = struct.unpack("!H", frame[18:20])[0]
+        source, destination = (socket.inet_ntop(socket.AF_INET6, frame[at : at + 16]) for at in (22, 38))
+        outer, protocol, payload = IPv6(src=source, dst=destination, nh=50), frame[20], frame[54 : 54 + length]
+    else:
         return None
-    length = struct.unpack("!H", frame[16:18])[0]
-    dotted = [".".join(str(byte) for byte in frame[at : at + 4]) for at in (26, 30)]
-    return dotted[0], dotted[1], frame[42 : 14 + length]
+    if protocol == 50:
+        return outer, payload
+    return (outer, payload[8:]) if protocol == 17 and payload[2:4] == b"\x11\x94" else None
 
 
 def open_by_rfc(esp, secret):
@@ -51,7 +61,7 @@ def open_by_rfc(esp, secret):
     return payload, padding, next_header
 
 
-def open_by_scapy(source, destination, esp, secret):
+def open_by_scapy(outer, esp, secret):
     """Scapy returns the payload of a tunnel as whatever its next header says: raw bytes, for one that it does not know."""
     spi, _, high = struct.unpack("!III", esp[:12])
     association = SecurityAssociation(
@@ -59,21 +69,21 @@ def open_by_scapy(source, destination, esp, secret):
         spi=spi,
         crypt_algo="AES-GCM",
         crypt_key=secret,
-        tunnel_header=IP(src=source, dst=destination),
+        tunnel_header=outer.copy(),
         esn_en=True,
         esn=high,
     )
-    return raw(association.decrypt(IP(src=source, dst=destination, proto=50) / ESP(esp)))
+    return raw(association.decrypt(outer / ESP(esp)))
 
 
-def open_packet(source, destination, esp, keys):
+def open_packet(outer, esp, keys):
     spi, _, high, low = struct.unpack("!IIII", esp[:16])
     for secret in keys.get(spi, []):
         try:
             payload, padding, next_header = open_by_rfc(esp, secret)
         except InvalidTag:
             continue
-        assert open_by_scapy(source, destination, esp, secret) == payload, "Scapy reads another payload"
+        assert open_by_scapy(outer, esp, secret) == payload, "Scapy reads another payload"
         return {
             "spi": spi,
             "sequence": high << 32 | low,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use memchr::memmem::Finder;
 
@@ -13,7 +13,7 @@ use super::{fetch, iperf, ping};
 /// What a frame on the backhaul is, judged by its outer headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// ESP in UDP between the two cipher ports (RFC 3948).
+    /// ESP between the two cipher ports, in UDP (RFC 3948) or bare.
     Esp,
     /// The link channel's TCP between the two cipher ports.
     Channel,
@@ -30,7 +30,7 @@ pub enum Kind {
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Esp => "ESP in UDP",
+            Self::Esp => "ESP",
             Self::Channel => "link channel (TLS)",
             Self::Arp => "ARP",
             Self::Neighbour => "IPv6 neighbours",
@@ -160,18 +160,23 @@ impl Outer {
     fn of_ipv4(packet: &[u8]) -> Option<Self> {
         let header = usize::from(packet.first()? & 0x0f) * 4;
         let address = |at: usize| Some(Ipv4Addr::from(<[u8; 4]>::try_from(packet.get(at..at + 4)?).ok()?));
-        let (source, destination) = (address(12)?, address(16)?);
-        let from = Side::BOTH.into_iter().find(|side| side.cipher_v4() == source)?;
+        let from = sender(address(12)?.into(), address(16)?.into())?;
         let fragment = packet[6] & 0x3f != 0 || packet[7] != 0;
-        if destination != from.peer().cipher_v4() || fragment || header < 20 {
+        if fragment || header < 20 {
             return None;
         }
-        let payload = packet.get(header..)?;
-        let port = |at: usize| Some(u16::from_be_bytes(payload.get(at..at + 2)?.try_into().ok()?));
         match packet[9] {
             1 => Some(Self::Known(Kind::Icmp)),
+            protocol => Self::of_transport(from, protocol, packet.get(header..)?),
+        }
+    }
+
+    fn of_transport(from: Side, protocol: u8, payload: &[u8]) -> Option<Self> {
+        let port = |at: usize| Some(u16::from_be_bytes(payload.get(at..at + 2)?.try_into().ok()?));
+        match protocol {
             6 if port(0)? == CHANNEL_PORT || port(2)? == CHANNEL_PORT => Some(Self::Known(Kind::Channel)),
             17 if port(2)? == ESP_PORT => Self::of_esp(from, payload.get(8..)?),
+            50 => Self::of_esp(from, payload),
             _ => None,
         }
     }
@@ -188,8 +193,15 @@ impl Outer {
             0 => (*packet.get(40)?, packet.get(48..)?),
             next => (next, packet.get(40..)?),
         };
-        let neighbour = next == 58 && matches!(payload.first()?, 130..=137 | 143);
-        neighbour.then_some(Self::Known(Kind::Neighbour))
+        if next == 58 && matches!(payload.first()?, 130..=137 | 143) {
+            return Some(Self::Known(Kind::Neighbour));
+        }
+        let address = |at: usize| Some(Ipv6Addr::from(<[u8; 16]>::try_from(packet.get(at..at + 16)?).ok()?));
+        let from = sender(address(8)?.into(), address(24)?.into())?;
+        match next {
+            58 => Some(Self::Known(Kind::Icmp)),
+            _ => Self::of_transport(from, next, payload),
+        }
     }
 
     fn kind(self) -> Kind {
@@ -199,6 +211,14 @@ impl Outer {
             Self::Unexpected => Kind::Unexpected,
         }
     }
+}
+
+/// The site whose cipher port sends to the other's.
+fn sender(source: IpAddr, destination: IpAddr) -> Option<Side> {
+    let addresses = |side: Side| [IpAddr::from(side.cipher_v4()), side.cipher_v6().into()];
+    Side::BOTH.into_iter().find(|side| {
+        addresses(*side).into_iter().zip(addresses(side.peer())).any(|pair| pair == (source, destination))
+    })
 }
 
 #[cfg(test)]

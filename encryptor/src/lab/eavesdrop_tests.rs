@@ -41,6 +41,26 @@ fn spi(epoch: u32, slot: u32) -> u32 {
 }
 
 #[test]
+fn every_outer_shape_is_esp_and_its_spi_is_read() {
+    let (a, b) = (Side::A.cipher_v6(), Side::B.cipher_v6());
+    let body = [&spi(3, 1).to_be_bytes()[..], &[0, 0, 0, 1], &noise(64)].concat();
+    let datagram = [&[0xc0, 0x01, 0x11, 0x94, 0, 0, 0, 0][..], &body].concat();
+    let v6 = |next: u8, payload: &[u8]| {
+        let head = [0x60, 0, 0, 0, 0, 0, next, 64];
+        ethernet(Side::A.cipher_mac(), 0x86dd, &[&head[..], &a.octets(), &b.octets(), payload].concat())
+    };
+    let bare = ipv4(Side::A.cipher_v4(), Side::B.cipher_v4(), 50, &body);
+    let frames = [v6(17, &datagram), v6(50, &body), ethernet(Side::A.cipher_mac(), 0x0800, &bare)];
+    let seen = look(&frames);
+    assert_eq!((seen.of_kind(Kind::Esp), seen.plaintext), (3, 0), "{:?}", seen.findings);
+    assert_eq!((seen.trails[0].epochs(), seen.trails[1].epochs()), (1, 0));
+    let channel = v6(6, &[&[0x9c, 0x40, 0x11, 0x95][..], &noise(80)].concat());
+    let seen = look(&[channel, v6(58, &[2; 40]), v6(44, &body)]);
+    assert_eq!((seen.of_kind(Kind::Channel), seen.of_kind(Kind::Icmp)), (1, 1));
+    assert_eq!(seen.of_kind(Kind::Unexpected), 1, "a fragment");
+}
+
+#[test]
 fn a_clean_backhaul_shows_kinds_epochs_and_flows_and_no_plaintext() {
     let tls = ipv4(
         Side::A.cipher_v4(),

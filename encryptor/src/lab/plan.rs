@@ -9,6 +9,8 @@ use super::error::{LabError, Result};
 pub const PLAIN_MTU: u16 = 1500;
 /// MTU of the backhaul, in bytes: a tagged 1,500-byte frame needs 1,580 with ESP in UDP over IPv4.
 pub const BACKHAUL_MTU: u16 = 1600;
+/// MTU of a backhaul over IPv6, in bytes: its headers take 20 more.
+pub const IPV6_BACKHAUL_MTU: u16 = 1620;
 /// VLAN of the hosts' sub-interfaces.
 pub const VLAN: u16 = 100;
 /// The interface name of that sub-interface.
@@ -86,6 +88,11 @@ impl Side {
     /// The address of the encryptor's cipher port.
     pub fn cipher_v4(self) -> Ipv4Addr {
         Ipv4Addr::new(192, 0, 2, self.number())
+    }
+
+    /// Its IPv6 address, on a backhaul that has IPv6.
+    pub fn cipher_v6(self) -> Ipv6Addr {
+        Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, self.number().into())
     }
 
     /// The encryptor's management address.

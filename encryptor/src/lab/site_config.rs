@@ -1,6 +1,7 @@
 //! The configuration files that the lab writes: one per encryptor, one per key server.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use super::plan::{CHANNEL_PORT, KME_PEER_PORT, KME_PORT, Side};
 
@@ -15,6 +16,10 @@ pub struct SiteConfig {
     pub plain: String,
     /// Interface name of the cipher port.
     pub cipher: String,
+    /// Whether the backhaul is IPv6; the topology must have been given it.
+    pub ipv6: bool,
+    /// `udp` or `none`.
+    pub encap: String,
     /// Stem of the link channel's certificate, such as `channel-a`.
     pub channel_certificate: String,
     /// `https://` URL of the key server.
@@ -50,6 +55,8 @@ impl SiteConfig {
             link: "lab".to_owned(),
             plain: "plain".to_owned(),
             cipher: "cipher".to_owned(),
+            ipv6: false,
+            encap: "udp".to_owned(),
             channel_certificate: format!("channel-{side}"),
             kme_url: format!("https://{}:{KME_PORT}", side.kme_v4()),
             kme_certificate: format!("sae-{side}"),
@@ -67,10 +74,11 @@ impl SiteConfig {
 
     /// The file's text. Paths in it are relative to the file.
     pub fn to_toml(&self) -> String {
-        let Self { side, link, plain, cipher, channel_certificate, .. } = self;
+        let Self { side, link, plain, cipher, encap, channel_certificate, .. } = self;
         let Self { combine, rotate, grace, hard_limit, pool, cores, flows, polling, more, .. } = self;
         let (sae, peer, kme_section) = (side.sae(), side.peer(), self.kme_section());
-        let (peer_sae, address, peer_address) = (peer.sae(), side.cipher_v4(), peer.cipher_v4());
+        let peer_sae = peer.sae();
+        let [address, peer_address] = [*side, peer].map(|side| self.address_of(side));
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = write!(
@@ -90,6 +98,7 @@ interface = "{plain}"
 interface = "{cipher}"
 address = "{address}"
 peer = "{peer_address}"
+encap = "{encap}"                   # ESP in UDP, or bare with "none"
 
 [channel]                       # TLS to the peer; carries key_IDs, never keys
 port = {CHANNEL_PORT}
@@ -113,6 +122,10 @@ flows = {flows}
 {more}"#
         );
         text
+    }
+
+    fn address_of(&self, side: Side) -> IpAddr {
+        if self.ipv6 { side.cipher_v6().into() } else { side.cipher_v4().into() }
     }
 
     /// A policy without QKD has no key server: `qhaul check` refuses one that would never be asked.

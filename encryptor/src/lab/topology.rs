@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::command::{require_tools, run, run_in, words, words_in};
 use super::error::{LabError, Result};
-use super::plan::{BACKHAUL_MTU, Node, PLAIN_MTU, Side, VLAN, VLAN_INTERFACE, check_prefix, mac_text};
+use super::plan::{
+    BACKHAUL_MTU, IPV6_BACKHAUL_MTU, Node, PLAIN_MTU, Side, VLAN, VLAN_INTERFACE, check_prefix, mac_text,
+};
 use super::process::Process;
 use super::wait::wait_for;
 use super::{removal, run_dir};
@@ -135,6 +137,19 @@ impl Topology {
             set(Node::Backhaul, &format!("wan-{side}"), backhaul)?;
         }
         set(Node::Backhaul, "br0", backhaul)
+    }
+
+    /// Gives the cipher ports IPv6 addresses as well, and the backhaul the MTU that a tunnel over IPv6 needs. For before the
+    /// encryptors start.
+    pub fn add_ipv6_backhaul(&self) -> Result<()> {
+        for side in Side::BOTH {
+            let address = format!("ip addr add {}/64 dev cipher", side.cipher_v6());
+            words_in(
+                &self.namespace(Node::Gateway(side)),
+                &["sysctl -qw net.ipv6.conf.cipher.disable_ipv6=0", &address],
+            )?;
+        }
+        self.set_mtus(PLAIN_MTU, IPV6_BACKHAUL_MTU)
     }
 
     /// True if VLAN frames are tagged by a user-space TAP, because this kernel has no 802.1Q.

@@ -1,5 +1,7 @@
 //! The traffic class through the tunnel: DSCP (RFC 2983) to the outside, ECN (RFC 6040) to the outside and back.
 
+use super::update_checksum;
+
 /// The ECN field of packets whose sender cannot be told of congestion (RFC 3168 section 5). The others are ECT(1), 1; ECT(0),
 /// 2; and CE, 3: congestion experienced.
 const NOT_ECT: u8 = 0;
@@ -89,7 +91,7 @@ pub fn leave_tunnel(packet: &mut [u8], outer: u8) -> bool {
             let before = u16::from_be_bytes([*first, *class]);
             *class = *class & !ECN | ecn;
             let after = u16::from_be_bytes([*first, *class]);
-            let checksum = checksum_after(u16::from_be_bytes([*c0, *c1]), before, after);
+            let checksum = update_checksum(u16::from_be_bytes([*c0, *c1]), before, after);
             [*c0, *c1] = checksum.to_be_bytes();
             true
         }
@@ -101,16 +103,6 @@ pub fn leave_tunnel(packet: &mut [u8], outer: u8) -> bool {
         }
         _ => false,
     }
-}
-
-/// RFC 1624 section 3, equation 3: HC' = ~(~HC + ~m + m').
-fn checksum_after(checksum: u16, before: u16, after: u16) -> u16 {
-    if before == after {
-        return checksum;
-    }
-    let sum = u32::from(!checksum) + u32::from(!before) + u32::from(after);
-    let folded = (sum & 0xffff) + (sum >> 16);
-    !((folded & 0xffff) + (folded >> 16)) as u16
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod flood;
 mod hostile_wire;
 mod many_flows;
 mod oracle;
+mod outer;
 mod policy;
 mod rotation;
 mod secrecy;
