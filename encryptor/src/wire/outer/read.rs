@@ -182,7 +182,7 @@ mod tests {
             (v4_udp, 42, 0x80, OuterError::Spi),
             (v4_bare, 23, 17, OuterError::Malformed),
             (v4_bare, 34, 0x80, OuterError::Spi),
-            (v4_bare, 17, 60, OuterError::Truncated),
+            (v4_bare, 17, 50, OuterError::Truncated),
             (v6_udp, 13, 0, OuterError::Malformed),
             (v6_udp, 14, 0x4b, OuterError::Malformed),
             (v6_udp, 18, 1, OuterError::Truncated),
