@@ -91,8 +91,10 @@ pub fn leave_tunnel(packet: &mut [u8], outer: u8) -> bool {
             let before = u16::from_be_bytes([*first, *class]);
             *class = *class & !ECN | ecn;
             let after = u16::from_be_bytes([*first, *class]);
-            let checksum = update_checksum(u16::from_be_bytes([*c0, *c1]), before, after);
-            [*c0, *c1] = checksum.to_be_bytes();
+            // The formula takes one of the two forms of zero for the other: what does not change is not touched.
+            if before != after {
+                [*c0, *c1] = update_checksum(u16::from_be_bytes([*c0, *c1]), before, after).to_be_bytes();
+            }
             true
         }
         // The class stands across two bytes, its ECN in the middle of the second.
@@ -192,6 +194,11 @@ mod tests {
 
     #[test]
     fn a_wrong_checksum_stays_exactly_as_wrong() {
+        let mut odd = v4(0xb9);
+        odd[10..12].fill(0xff);
+        let before = odd.clone();
+        assert!(leave_tunnel(&mut odd, ECT_1));
+        assert_eq!(odd, before, "a mark that is there already changes no bit");
         for class in [0x02, 0xfe] {
             let mut packet = v4(class);
             packet[10] ^= 0x55;
