@@ -35,7 +35,8 @@ pub(super) struct Follower {
     ends: Ends,
     fixed: Option<IpAddr>,
     hop: Option<IpAddr>,
-    state: u16,
+    /// NUD_ bits of its entry, 0 for none; nothing before the kernel told.
+    state: Option<u16>,
     mac: Option<MacAddr>,
     gone_since: Option<Instant>,
     route_is_due: bool,
@@ -49,7 +50,7 @@ impl Follower {
             ends,
             fixed,
             hop: fixed,
-            state: 0,
+            state: None,
             mac: None,
             gone_since: None,
             route_is_due: true,
@@ -100,13 +101,14 @@ impl Follower {
             return asks;
         }
         if let Some(hop) = self.hop {
-            // Of an entry that is stale, "use" starts the kernel's check that it is still true; of none, its resolution.
-            if self.state & state::SETTLED == 0 {
+            // Of an entry that is stale, "use" starts the kernel's check that it is still true; of none, its resolution. It must not
+            // meet a permanent one: that would lose its state (net/core/neighbour.c, `__neigh_update`).
+            if self.state.is_some_and(|state| state & state::SETTLED == 0) {
                 asks.push(Ask::Use(hop, self.index));
             }
             asks.push(Ask::Neighbour(hop, self.index));
         }
-        let usable = self.state & state::USABLE != 0;
+        let usable = self.is_usable();
         self.look_at = Some(now + if usable { LOOK } else { HASTE });
         asks
     }
@@ -120,22 +122,27 @@ impl Follower {
             return;
         }
         // The old way is as good as any until the new one is resolved.
-        (self.hop, self.state, self.look_at) = (hop, 0, None);
+        (self.hop, self.state, self.look_at) = (hop, None, None);
         if hop.is_none() {
             (self.mac, self.gone_since) = (None, None);
         }
     }
 
+    fn is_usable(&self) -> bool {
+        self.state.is_some_and(|state| state & state::USABLE != 0)
+    }
+
     fn neighbour(&mut self, now: Instant, state: u16, mac: Option<MacAddr>) {
-        let was_usable = self.state & state::USABLE != 0;
-        self.state = state;
+        let first_told = self.state.is_none() && state & state::SETTLED == 0;
+        let is_news = first_told || self.is_usable() && state & state::USABLE == 0;
+        if is_news {
+            self.look_at = None;
+        }
+        self.state = Some(state);
         match mac.filter(|_| state & state::USABLE != 0) {
             Some(mac) => (self.mac, self.gone_since) = (Some(mac), None),
             None if self.mac.is_some() => {
                 self.gone_since.get_or_insert(now);
-                if was_usable {
-                    self.look_at = None;
-                }
             }
             None => {}
         }
@@ -180,10 +187,9 @@ mod tests {
         let mut follower = Follower::new(OURS, ends(), None);
         assert_eq!(follower.turn(now), [Ask::Route(ends(), OURS)]);
         follower.hear(now, &Heard::Route { gateway: Some(address(9)), index: OURS });
-        assert_eq!(
-            follower.turn(now),
-            [Ask::Route(ends(), OURS), Ask::Use(address(9), OURS), Ask::Neighbour(address(9), OURS)]
-        );
+        assert_eq!(follower.turn(now), [Ask::Route(ends(), OURS), Ask::Neighbour(address(9), OURS)]);
+        follower.hear(now, &Heard::NoNeighbour);
+        assert!(follower.turn(now).contains(&Ask::Use(address(9), OURS)));
         assert_eq!(follower.mac(), None);
         assert!(follower.turn(now).is_empty(), "asked once");
         assert_eq!(follower.next_deadline(), now + HASTE);
@@ -219,6 +225,17 @@ mod tests {
     }
 
     #[test]
+    fn a_permanent_entry_is_never_touched() {
+        let now = Instant::now();
+        let mut follower = Follower::new(OURS, ends(), Some(address(9)));
+        assert_eq!(follower.turn(now), [Ask::Neighbour(address(9), OURS)]);
+        follower.hear(now, &neighbour(9, state::PERMANENT, Some(OLD)));
+        assert!(follower.turn(now).is_empty());
+        assert_eq!(follower.turn(now + LOOK), [Ask::Neighbour(address(9), OURS)]);
+        assert_eq!(follower.mac(), Some(OLD));
+    }
+
+    #[test]
     fn a_hardware_address_that_changes_is_followed_at_once() {
         let now = Instant::now();
         let mut follower = settled(None, now);
@@ -250,7 +267,7 @@ mod tests {
         follower.hear(now, &Heard::RouteChanged);
         assert_eq!(follower.turn(now), [Ask::Route(ends(), OURS)]);
         follower.hear(now, &Heard::Route { gateway: Some(address(9)), index: OURS });
-        assert!(follower.turn(now).contains(&Ask::Use(address(9), OURS)));
+        assert!(follower.turn(now).contains(&Ask::Neighbour(address(9), OURS)));
         assert_eq!((follower.hop(), follower.mac()), (Some(address(9)), Some(OLD)));
         follower.hear(now, &neighbour(9, state::REACHABLE, Some(NEW)));
         assert_eq!(follower.mac(), Some(NEW));

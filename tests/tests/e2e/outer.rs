@@ -112,6 +112,8 @@ fn follow(lab: &TestLab, peer: IpAddr, router: &str) -> Result<()> {
     let before = lab.status(Side::A)?;
     let backhaul = Backhaul::listen(lab.topology())?;
     let traffic = Traffic::start(lab.topology(), Side::A, 200)?;
+    // Routers announce a new hardware address, by gratuitous ARP or an unsolicited advertisement.
+    on(Side::B, "sysctl -qw net.ipv4.conf.cipher.arp_notify=1 net.ipv6.conf.cipher.ndisc_notify=1")?;
     on(Side::B, &format!("ip link set dev cipher address {MOVED}"))?;
     is_at(MOVED)?;
     pause(Duration::from_millis(500))?;
