@@ -80,8 +80,8 @@ impl Follower {
             {
                 self.neighbour(now, state, mac);
             }
-            Heard::Neighbour { .. } => {}
-            Heard::NoNeighbour => self.neighbour(now, 0, None),
+            Heard::NoNeighbour(address) if Some(address) == self.hop => self.neighbour(now, 0, None),
+            Heard::Neighbour { .. } | Heard::NoNeighbour(_) => {}
             Heard::Overrun => (self.route_is_due, self.look_at) = (true, None),
         }
     }
@@ -188,7 +188,9 @@ mod tests {
         assert_eq!(follower.turn(now), [Ask::Route(ends(), OURS)]);
         follower.hear(now, &Heard::Route { gateway: Some(address(9)), index: OURS });
         assert_eq!(follower.turn(now), [Ask::Route(ends(), OURS), Ask::Neighbour(address(9), OURS)]);
-        follower.hear(now, &Heard::NoNeighbour);
+        follower.hear(now, &Heard::NoNeighbour(address(2)));
+        assert!(follower.turn(now).is_empty(), "that was about another");
+        follower.hear(now, &Heard::NoNeighbour(address(9)));
         assert!(follower.turn(now).contains(&Ask::Use(address(9), OURS)));
         assert_eq!(follower.mac(), None);
         assert!(follower.turn(now).is_empty(), "asked once");
@@ -246,7 +248,9 @@ mod tests {
     #[test]
     fn an_entry_that_fails_is_solicited_at_once_and_given_up_after_the_grace() {
         let now = Instant::now();
-        for gone in [neighbour(2, FAILED, Some(OLD)), neighbour(2, FAILED, None), Heard::NoNeighbour] {
+        for gone in
+            [neighbour(2, FAILED, Some(OLD)), neighbour(2, FAILED, None), Heard::NoNeighbour(address(2))]
+        {
             let mut follower = settled(None, now);
             follower.hear(now, &gone);
             assert!(follower.turn(now).contains(&Ask::Use(address(2), OURS)));

@@ -72,8 +72,8 @@ pub(super) enum Heard {
         /// Its hardware address.
         mac: Option<MacAddr>,
     },
-    /// The answer to [`Ask::Neighbour`]: nothing is known.
-    NoNeighbour,
+    /// The answer to [`Ask::Neighbour`]: nothing is known of this address.
+    NoNeighbour(IpAddr),
     /// The kernel had more to say than there was room for.
     Overrun,
 }
@@ -155,7 +155,11 @@ fn read(header: &[u8], body: &[u8], port: u32) -> Option<Heard> {
         // The error's number, 0 for none; only failures of requests that ask for an answer say something.
         NLMSG_ERROR if answers && u32_at(body, 0)? != 0 => match sequence {
             ROUTE => Some(Heard::NoRoute),
-            NEIGHBOUR => Some(Heard::NoNeighbour),
+            NEIGHBOUR => {
+                // The request comes back behind the error's number.
+                let mut asked = attributes(body.get(4 + HEADER + BODY..)?);
+                address(asked.find(|(kind, _)| *kind == NDA_DST)?.1).map(Heard::NoNeighbour)
+            }
             _ => None,
         },
         _ => None,
@@ -288,14 +292,14 @@ mod tests {
 
     #[test]
     fn an_error_answers_what_was_asked() {
+        let about = IpAddr::from([192, 0, 2, 2]);
         let error = |sequence, port, number: i32| {
-            decode(
-                &said(NLMSG_ERROR, sequence, port, &[&number.to_ne_bytes()[..], &[0; 16]].concat(), &[]),
-                PORT,
-            )
+            let request = encode(&Ask::Neighbour(about, 7));
+            let body = [&number.to_ne_bytes()[..], &request].concat();
+            decode(&said(NLMSG_ERROR, sequence, port, &body, &[]), PORT)
         };
         assert_eq!(error(ROUTE, PORT, -101), [Heard::NoRoute]);
-        assert_eq!(error(NEIGHBOUR, PORT, -2), [Heard::NoNeighbour]);
+        assert_eq!(error(NEIGHBOUR, PORT, -2), [Heard::NoNeighbour(about)]);
         assert_eq!(error(USE, PORT, -22), []);
         assert_eq!(error(ROUTE, PORT, 0), []);
         assert_eq!(error(ROUTE, PORT + 1, -101), []);

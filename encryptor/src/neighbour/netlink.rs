@@ -80,7 +80,8 @@ mod tests {
         netlink.send(&Ask::Route(loopback, 1)).unwrap();
         netlink.send(&Ask::Neighbour([127, 0, 0, 2].into(), 1)).unwrap();
         let (end, mut heard) = (Instant::now() + Duration::from_secs(5), Vec::new());
-        while !heard.contains(&Heard::NoRoute) || !heard.contains(&Heard::NoNeighbour) {
+        while !heard.contains(&Heard::NoRoute) || !heard.contains(&Heard::NoNeighbour([127, 0, 0, 2].into()))
+        {
             assert!(Instant::now() < end, "heard only {heard:?}");
             heard.extend(netlink.receive());
             std::thread::sleep(Duration::from_millis(1));
