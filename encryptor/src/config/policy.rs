@@ -204,12 +204,12 @@ impl Kind {
     fn range(&self, value: &Value) -> Result<(u32, u32), String> {
         let found = match value {
             Value::Number(number) => u32::try_from(*number).ok().map(one),
-            Value::Text(text) => self.read(text),
+            Value::Text(text) => match self.names.iter().find(|(name, _)| name == text) {
+                Some((_, range)) => return Ok(*range),
+                None => numbers(text),
+            },
         };
-        let wanted = found.filter(|&(from, to)| {
-            from <= to && (to <= self.most || self.names.iter().any(|(_, range)| *range == (from, to)))
-        });
-        wanted.ok_or_else(|| {
+        found.filter(|&(from, to)| from <= to && to <= self.most).ok_or_else(|| {
             let shown = match value {
                 Value::Number(number) => number.to_string(),
                 Value::Text(text) => format!("\"{text}\""),
@@ -219,15 +219,12 @@ impl Kind {
             format!("{} = {shown}: it takes 0 to {}, a range such as \"1-9\"{names}", self.setting, self.most)
         })
     }
+}
 
-    fn read(&self, text: &str) -> Option<(u32, u32)> {
-        if let Some((_, range)) = self.names.iter().find(|(name, _)| *name == text) {
-            return Some(*range);
-        }
-        match text.split_once('-') {
-            Some((from, to)) => Some((number(from)?, number(to)?)),
-            None => number(text).map(one),
-        }
+fn numbers(text: &str) -> Option<(u32, u32)> {
+    match text.split_once('-') {
+        Some((from, to)) => Some((number(from)?, number(to)?)),
+        None => number(text).map(one),
     }
 }
 

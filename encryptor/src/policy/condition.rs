@@ -67,8 +67,8 @@ impl Condition {
                 presets.iter().map(|preset| preset.test(view)).max().unwrap_or(Match::No)
             }
             Condition::Ethertype(ranges) => ranges.test(ethertype(view)),
-            Condition::Vlan(ranges) => ranges.test(Seen::Is(vlan(view, 0))),
-            Condition::InnerVlan(ranges) => ranges.test(Seen::Is(vlan(view, 1))),
+            Condition::Vlan(ranges) => ranges.test(vlan(view, 0)),
+            Condition::InnerVlan(ranges) => ranges.test(vlan(view, 1)),
             Condition::Mpls(ranges) => ranges.test(view.labels.map(|stack| stack.labels[0])),
             Condition::InnerMpls(ranges) => ranges.test(inner_label(view)),
             Condition::Source(prefixes) => address(prefixes, view, outer),
@@ -143,8 +143,13 @@ fn ethertype(view: &View) -> Seen<u32> {
     if view.l2.ethertype.is_tag() { Seen::Hidden } else { Seen::Is(view.l2.ethertype.0.into()) }
 }
 
-fn vlan(view: &View, number: u8) -> u32 {
-    if number < view.l2.tags { view.l2.vlans[usize::from(number)].into() } else { UNTAGGED }
+fn vlan(view: &View, number: u8) -> Seen<u32> {
+    match number < view.l2.tags {
+        true => Seen::Is(view.l2.vlans[usize::from(number)].into()),
+        // The frame ends within this tag.
+        false if view.l2.ethertype.is_tag() => Seen::Hidden,
+        false => Seen::Is(UNTAGGED),
+    }
 }
 
 fn inner_label(view: &View) -> Seen<u32> {

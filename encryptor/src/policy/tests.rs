@@ -133,6 +133,10 @@ fn what_is_not_shown_never_goes_in_clear() {
     let guessed =
         frame(&[&[0x88, 0x47, 0, 1, 1, 64][..], &v4([1, 1], 17, 0, &udp([1, 319], &[]))[2..]].concat());
     let deep = frame(&[[0x81, 0, 0, 1].repeat(6), vec![8, 0]].concat());
+    assert_eq!(
+        out(&policy("[[policy]]\naction = \"bypass\"\nvlan = \"untagged\""), &frame(&[0x81, 0, 0])),
+        Decision::Discard
+    );
     let later = "[[policy]]\naction = \"bypass\"\nvlan = [\"untagged\", 1]";
     for rule in ["port = 319", "frame = \"ptp\"", "protocol = \"udp\"\nport = 319"] {
         for action in ["protect", "discard", "bypass"] {
