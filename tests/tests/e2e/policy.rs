@@ -46,7 +46,7 @@ ethertype = ["ipv4", "ipv6", "arp", "mpls"]
 #[test]
 fn mobile_traffic_has_a_key_for_each_flow_and_only_what_a_rule_names_crosses_in_clear() -> Result<()> {
     let lab = TestLab::up("epolicy", |config| {
-        config.rotate = "60s".into();
+        (config.rotate, config.hard_limit) = ("60s".into(), "600s".into());
         config.more = RULES.into();
     })?;
     let arrived = Tap::start(lab.topology(), Node::Host(Side::B), "eth0", Direction::In, "arrived")?;
