@@ -30,6 +30,9 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(4);
 /// The calling end makes a new session after [`SESSION_LIFETIME`]; both ends drop one that is older than this, whatever
 /// the wire did to the new one.
 const AGE_LIMIT: Duration = Duration::from_secs(2 * SESSION_LIFETIME.as_secs());
+/// TCP segments are no larger than what IPv6 asks of every link (RFC 8200 section 5; 1,280 without headers), so that the handshake
+/// passes a path that drops large packets and tells nobody.
+const SEGMENT: u32 = 1220;
 /// Unsent TLS records at the most.
 const BUFFER_LIMIT: usize = 256 * 1024;
 /// RFC 8446 section 7.5: label of the exporter.
@@ -96,6 +99,8 @@ impl Channel {
         let family = if peer.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
         let socket = socket(family, SockType::Stream, flags, None).map_err(io::Error::from)?;
         setsockopt(&socket, sockopt::ReuseAddr, &true).map_err(io::Error::from)?;
+        // Told in the SYN, it holds for both ends.
+        setsockopt(&socket, sockopt::TcpMaxSeg, &SEGMENT).map_err(io::Error::from)?;
         let from = SockaddrStorage::from(SocketAddr::new(local.ip(), 0));
         bind(socket.as_raw_fd(), &from).map_err(io::Error::from)?;
         match connect(socket.as_raw_fd(), &SockaddrStorage::from(peer)) {
