@@ -36,6 +36,10 @@ counters! {
         no_socket,
         /// PTP, forwarded in clear to the cipher port by a bypass rule.
         ptp_forwarded,
+        /// To the kernel, where this host is the plain side's router: ARP.
+        to_kernel_arp,
+        /// To the kernel, there too: IPv6 neighbour discovery (RFC 4861).
+        to_kernel_neighbour,
     }
 }
 
@@ -82,9 +86,10 @@ mod tests {
 
     #[test]
     fn rows_keep_names_and_order() {
-        let counters = PlainCounters { received: 3, to_socket: 2, no_socket: 1, ptp_forwarded: 0 };
+        let counters = PlainCounters { received: 3, to_socket: 2, no_socket: 1, ..PlainCounters::default() };
         let rows: Vec<_> = counters.rows().collect();
-        assert_eq!(rows, [("received", 3), ("to_socket", 2), ("no_socket", 1), ("ptp_forwarded", 0)]);
+        assert_eq!(rows[..4], [("received", 3), ("to_socket", 2), ("no_socket", 1), ("ptp_forwarded", 0)]);
+        assert_eq!(rows.len(), 6);
         assert_eq!(CipherCounters::default().rows().count(), 13);
     }
 }

@@ -31,4 +31,4 @@ pub use clear::ClearSettings;
 pub use counters::{CipherCounters, PlainCounters};
 pub use error::Error;
 pub use object::{Buffers, MAX_QUEUES};
-pub use plain::PlainProgram;
+pub use plain::{MAX_OWN_V6, PlainProgram, PlainRouter};

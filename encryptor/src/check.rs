@@ -1,16 +1,18 @@
 //! Whether this host can carry a configuration out: each finding is one line with its remedy.
 
 use std::fs;
+use std::net::IpAddr;
 
 use nix::unistd::geteuid;
 
 use crate::address::{self, Held};
 use crate::aead;
-use crate::config::Config;
+use crate::config::{Config, Payload};
 use crate::datapath::{MAX_PLAIN_MTU, ONE_BUFFER_MTU, cipher_mtu_needed};
 use crate::fit::Oversize;
 use crate::keys::Psk;
 use crate::link::ChannelIdentity;
+use crate::netlink;
 use crate::plan::Plan;
 use crate::xsk::{Interface, knows_chains, offloads_on};
 
@@ -58,6 +60,9 @@ pub fn host(config: &Config) -> (Vec<Finding>, Option<Ports>) {
         large_frames(config, ports, &mut findings);
         offloads(config, &mut findings);
         cipher_address(config, &mut findings);
+        if config.payload == Payload::Ip {
+            router(config, ports, &mut findings);
+        }
         leaks(config, &mut findings);
         queues(config, ports, &mut findings);
     }
@@ -134,7 +139,8 @@ fn engine(config: &Config, findings: &mut Findings) {
 fn mtu(config: &Config, ports: &Ports, findings: &mut Findings) {
     let (plain, cipher) = (ports.plain.mtu, ports.cipher.mtu);
     let shape = config.outer_shape();
-    let (needed, least) = (cipher_mtu_needed(plain, shape), cipher_mtu_needed(plain.min(IPV6_MTU), shape));
+    let (needed, least) =
+        [plain, plain.min(IPV6_MTU)].map(|mtu| cipher_mtu_needed(config.payload, mtu, shape)).into();
     let remedy = format!("`ip link set {} mtu {needed}`, or lower the plain side's", config.cipher);
     if cipher >= needed {
         let line =
@@ -217,6 +223,23 @@ fn cipher_address(config: &Config, findings: &mut Findings) {
     findings.add(if held == Held::Yes { Grade::Fine } else { Grade::Fault }, line);
 }
 
+/// In mode `ip` the plain side's hosts have this host as their router.
+fn router(config: &Config, ports: &Ports, findings: &mut Findings) {
+    let name = &config.plain;
+    let own = netlink::addresses(ports.plain.index).unwrap_or_default();
+    let routable = |entry: &&netlink::Address| match entry.address {
+        IpAddr::V4(_) => true,
+        IpAddr::V6(v6) => !v6.is_unicast_link_local(),
+    };
+    let shown: Vec<String> = own.iter().filter(routable).map(|entry| entry.address.to_string()).collect();
+    let fine = format!("mode = \"ip\": the plain side's router is {}", shown.join(", "));
+    let otherwise = format!(
+        "mode = \"ip\" needs an address on {name}, which the plain side's hosts have as their router: \
+         `ip address add ADDRESS/PREFIX dev {name}`"
+    );
+    findings.expect(!shown.is_empty(), Grade::Fault, fine, otherwise);
+}
+
 /// While qhaul runs, its program takes every frame of the plain port. When it was stopped, the kernel has the port:
 /// then nothing else may carry clear frames across.
 fn leaks(config: &Config, findings: &mut Findings) {
@@ -232,12 +255,14 @@ fn leaks(config: &Config, findings: &mut Findings) {
     for family in ["ipv4", "ipv6"] {
         let knob = format!("/proc/sys/net/{family}/conf/{}/forwarding", config.plain);
         if fs::read_to_string(&knob).is_ok_and(|value| value.trim() == "1") {
+            // To a router's neighbours it is all the same who routes.
+            let grade = if config.payload == Payload::Ip { Grade::Fault } else { Grade::Warning };
             let line = format!(
                 "{family} forwarding is on for {}: once qhaul is stopped the kernel may route clear traffic; \
                  `sysctl net.{family}.conf.{}.forwarding=0`",
                 config.plain, config.plain
             );
-            findings.add(Grade::Warning, line);
+            findings.add(grade, line);
         }
     }
 }

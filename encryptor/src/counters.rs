@@ -34,7 +34,7 @@ tallies! {
     PlainOut = "plain_out";
     /// Frames that fragmentation added: one that was cut in three counts two.
     FragmentsAdded = "fragments_added";
-    /// ICMP errors handed to the plain port, for senders of frames that did not fit. They are not in PlainOut.
+    /// ICMP errors handed to the plain port, for senders of frames that are among the TX drops. They are not in PlainOut.
     IcmpOut = "icmp_out";
     /// Genuine dummy packets received: the peer's probes.
     Dummies = "dummies_in";

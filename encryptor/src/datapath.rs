@@ -1,16 +1,18 @@
 //! Puts the data path together: queues, programs, worker; and takes it apart in an order in which nothing leaks.
 
+use std::net::IpAddr;
 use std::num::NonZeroU16;
 
 use qhaul_ebpf::{
     AttachMode, Buffers, CipherCounters, CipherEnds, CipherProgram, CipherSettings, ClearSettings,
-    PlainCounters, PlainProgram,
+    PlainCounters, PlainProgram, PlainRouter,
 };
 use std::os::fd::AsFd;
 use tracing::{info, warn};
 
 use crate::BURST;
-use crate::config::Config;
+use crate::config::{Config, Payload};
+use crate::netlink;
 use crate::policy::{ClearTypes, Policy};
 use crate::wire::{Encap, Ends, OuterShape};
 use crate::worker::Queues;
@@ -35,6 +37,9 @@ pub enum DataPathError {
     /// A program.
     #[error(transparent)]
     Programs(#[from] qhaul_ebpf::Error),
+    /// The plain port's addresses.
+    #[error("the plain port's addresses: {0}")]
+    Addresses(std::io::Error),
 }
 
 /// The two programs. Dropping them detaches them.
@@ -47,8 +52,8 @@ pub struct Programs {
     offloads: Vec<OffloadsOff>,
     /// Interface numbers of the plain and the cipher port.
     indexes: [u32; 2],
-    /// For as long as the data path lives.
-    _promiscuous: Promiscuous,
+    /// For as long as the data path lives; a router takes only what is addressed to it.
+    _promiscuous: Option<Promiscuous>,
     plain: PlainProgram,
     cipher: CipherProgram,
 }
@@ -235,9 +240,15 @@ fn attach_programs(
         released: false,
         offloads: Vec::new(),
         indexes: [plain.index, cipher.index],
-        _promiscuous: Promiscuous::new(plain)?,
+        _promiscuous: match config.payload {
+            Payload::Ethernet => Some(Promiscuous::new(plain)?),
+            Payload::Ip => None,
+        },
         cipher: CipherProgram::attach(&config.cipher, attach, buffers, &settings)?,
-        plain: PlainProgram::attach(&config.plain, attach, buffers)?,
+        plain: match router(config, plain)? {
+            None => PlainProgram::attach(&config.plain, attach, buffers)?,
+            Some(router) => PlainProgram::attach_router(&config.plain, attach, buffers, &router)?,
+        },
     };
     for name in [&config.plain, &config.cipher] {
         let off = OffloadsOff::new(name)?;
@@ -260,11 +271,27 @@ fn clear_settings(policy: &Policy, [plain, cipher]: [u32; 2]) -> [ClearSettings;
     [outbound, ClearSettings { any, types, ptp_port: ptp(plain) }]
 }
 
-/// Bytes of an IP packet on the cipher side that carries the largest plain frame: `plain_mtu` behind an Ethernet header
-/// with two VLAN tags, in outer headers of this `shape`.
-pub fn cipher_mtu_needed(plain_mtu: u32, shape: OuterShape) -> u32 {
-    let frame = plain_mtu as usize + crate::wire::ETH_HLEN + 8;
-    let packet = shape.ip_overhead() + frame + crate::esp::tail_len(frame);
+/// In mode `ip` the plain port has addresses that its neighbours may ask for.
+fn router(config: &Config, plain: &Interface) -> Result<Option<PlainRouter>, DataPathError> {
+    if config.payload == Payload::Ethernet {
+        return Ok(None);
+    }
+    let own = netlink::addresses(plain.index).map_err(DataPathError::Addresses)?;
+    let v6 = own.into_iter().filter_map(|entry| match entry.address {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(address) => Some(address),
+    });
+    Ok(Some(PlainRouter { own_v6: v6.collect() }))
+}
+
+/// Bytes of an IP packet on the cipher side that carries the largest plain packet: `plain_mtu`, as a frame behind an Ethernet
+/// header with two VLAN tags, in outer headers of this `shape`.
+pub fn cipher_mtu_needed(payload: Payload, plain_mtu: u32, shape: OuterShape) -> u32 {
+    let inside = match payload {
+        Payload::Ethernet => plain_mtu as usize + crate::wire::ETH_HLEN + 8,
+        Payload::Ip => plain_mtu as usize,
+    };
+    let packet = shape.ip_overhead() + inside + crate::esp::tail_len(inside);
     packet as u32
 }
 
@@ -276,9 +303,11 @@ mod tests {
     fn the_overhead_is_what_the_headers_add_up_to() {
         // 1,500 + 22 with trailer 2 padded to 1,536; IPv4 20, UDP 8, ESP 8, IV 8, ICV 16.
         let v4 = Ends::V4([192, 0, 2, 1].into(), [192, 0, 2, 2].into());
-        assert_eq!(cipher_mtu_needed(1500, v4.shape(Encap::Udp(4500))), 1536 + 60);
-        assert_eq!(cipher_mtu_needed(1500, v4.shape(Encap::None)), 1536 + 52);
+        assert_eq!(cipher_mtu_needed(Payload::Ethernet, 1500, v4.shape(Encap::Udp(4500))), 1536 + 60);
+        assert_eq!(cipher_mtu_needed(Payload::Ethernet, 1500, v4.shape(Encap::None)), 1536 + 52);
         let v6 = Ends::V6(1.into(), 2.into());
-        assert_eq!(cipher_mtu_needed(1500, v6.shape(Encap::Udp(4500))), 1536 + 80);
+        assert_eq!(cipher_mtu_needed(Payload::Ethernet, 1500, v6.shape(Encap::Udp(4500))), 1536 + 80);
+        // 1,500 with trailer 2 padded to 1,504.
+        assert_eq!(cipher_mtu_needed(Payload::Ip, 1500, v4.shape(Encap::Udp(4500))), 1504 + 60);
     }
 }

@@ -39,6 +39,18 @@ reasons! {
     PolicyDiscard = "policy_discard", "no rule of the policy lets it out, or a discard rule means it";
     /// TX: in doubt.
     PolicyUnclear = "policy_unclear", "a discard rule may mean it, and it does not show enough to tell";
+    /// TX, mode ip: neither IPv4 nor IPv6, or tagged.
+    NotIp = "not_ip", "mode ip: neither IPv4 nor IPv6, or behind a VLAN tag";
+    /// TX, mode ip: to a group.
+    Multicast = "multicast", "mode ip: multicast and broadcast stay on their side";
+    /// TX, mode ip: addressed to another station.
+    NotForGateway = "not_for_gateway", "mode ip: not addressed to the plain port's hardware address";
+    /// TX, mode ip: a broken IP header.
+    BadIp = "bad_ip", "mode ip: an IP header whose lengths, version or checksum are wrong";
+    /// TX, mode ip: an address that no router forwards.
+    NotRoutable = "not_routable", "mode ip: from or to an address that no router forwards, or to the gateway itself";
+    /// TX, mode ip: the hops have run out.
+    TtlExpired = "ttl_expired", "mode ip: the TTL or hop limit ran out; the sender is told, within bounds";
     /// TX: would not fit the cipher port's MTU.
     TooBig = "too_big", "does not fit the cipher port's MTU once encrypted (sizes.oversize says what is done about it)";
     /// TX: no buffer for its fragments.
@@ -74,13 +86,23 @@ reasons! {
     /// RX: a next header that is not carried.
     NextHeader = "next_header", "a next header that this mode does not carry";
     /// RX: the inner frame is no Ethernet frame, or too long for the plain port.
-    InnerSize = "inner_size", "the inner frame is a runt or does not fit the plain port's MTU";
+    InnerSize = "inner_size", "the inner frame or packet is a runt or does not fit the plain port's MTU";
     /// RX: decrypted, and no protect rule means it.
     PolicyInbound = "policy_inbound", "decrypted, but no protect rule of this site means it";
     /// RX: in clear, and no bypass rule means it.
     PolicyClear = "policy_clear", "arrived in clear, but no bypass rule of this site means it";
     /// RX: marked as congested, and the inner header cannot say so.
     EcnNotCapable = "ecn_not_capable", "marked as congested on the way, and its sender understands loss alone (RFC 6040)";
+    /// RX, mode ip: no IP packet.
+    InnerIp = "inner_ip", "mode ip: the inner packet is not well-formed, or not of the version that its next header says";
+    /// RX, mode ip: an address that no router forwards.
+    InnerAddress = "inner_address", "mode ip: the inner packet is from or to an address that no router forwards";
+    /// RX, mode ip: the hops have run out.
+    InnerTtl = "inner_ttl", "mode ip: the inner packet's TTL or hop limit ran out";
+    /// RX, mode ip: no route.
+    NoRoute = "no_route", "mode ip: no route over the plain port leads to the inner packet's destination";
+    /// RX, mode ip: the next hop on the plain side is not known.
+    NoPlainNeighbour = "no_plain_neighbour", "mode ip: the next hop on the plain side is not resolved; it is asked for";
     /// RX: the plain port's ring was full.
     PlainRingFull = "plain_ring_full", "the plain port's transmit ring was full";
 }

@@ -91,6 +91,6 @@ mod tests {
         assert_eq!(read_trailer(&[143]), Err(DropReason::Padding));
         assert_eq!(read_trailer(&[1, 2, 3, 4, 143]), Err(DropReason::Padding));
         assert_eq!(read_trailer(&[1, 2, 4, 3, 143]), Err(DropReason::Padding));
-        assert_eq!(read_trailer(&[0, 41]), Err(DropReason::NextHeader));
+        assert_eq!(read_trailer(&[0, 50]), Err(DropReason::NextHeader));
     }
 }

@@ -27,6 +27,7 @@ pub mod keys;
 pub mod lab;
 pub mod link;
 pub mod neighbour;
+pub mod netlink;
 pub mod ownership;
 #[cfg(test)]
 mod packet_tests;
@@ -38,6 +39,7 @@ pub mod replay;
 pub mod secure;
 pub mod spi;
 pub mod status;
+pub mod tunnel;
 pub mod unprotect;
 pub mod wire;
 pub mod worker;
@@ -59,4 +61,6 @@ pub enum Verdict {
     HandOver(u8),
     /// It ends here, for this reason.
     Drop(drops::DropReason),
+    /// It ended here, for this reason, and holds the ICMP error that goes back to where it came from.
+    Answer(drops::DropReason),
 }

@@ -117,7 +117,7 @@ impl Rig {
         assert_eq!(verdicts.len(), frames.len(), "one verdict each");
         let outcome = frames.iter().zip(&verdicts).map(|(frame, verdict)| match verdict {
             Verdict::Send | Verdict::Bypass => Ok(frame.data().to_vec()),
-            Verdict::Drop(reason) => Err(*reason),
+            Verdict::Drop(reason) | Verdict::Answer(reason) => Err(*reason),
             Verdict::Dummy(_) => Ok(Vec::new()),
             Verdict::HandOver(owner) => panic!("handed to worker {owner}"),
         });

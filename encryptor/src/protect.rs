@@ -13,6 +13,7 @@ use crate::esp::{largest_payload, tail_len, write_trailer};
 use crate::flows::{Admission, FlowHash, TxEpoch};
 use crate::policy::{Decision, Direction, Policy};
 use crate::spi::{Epoch, Spi};
+use crate::tunnel::{Entry, Ingress, strip};
 use crate::wire::{MAX_OUTER_LEN, MacAddr, NextHeader, OuterTemplate, View};
 use crate::xsk::Frame;
 use crate::{BURST, Verdict};
@@ -41,9 +42,36 @@ struct Framed {
     sequence: u64,
 }
 
+/// What packets carry.
+#[derive(Debug)]
+pub enum Inside {
+    /// Whole frames.
+    Frames,
+    /// IP packets, for which we are the router.
+    Packets(Box<Ingress>),
+}
+
+impl Inside {
+    /// What of a frame is carried, or why it is not.
+    fn admit(&self, frame: &[u8]) -> Result<Entry, DropReason> {
+        match self {
+            Inside::Frames => Ok(Entry { next: NextHeader::Ethernet, length: frame.len() }),
+            Inside::Packets(ingress) => ingress.admit(frame),
+        }
+    }
+
+    fn refuse(&mut self, frame: &mut Frame, reason: DropReason) -> Verdict {
+        match self {
+            Inside::Frames => Verdict::Drop(reason),
+            Inside::Packets(ingress) => ingress.refuse(frame, reason),
+        }
+    }
+}
+
 /// The sending side of one worker.
 #[derive(Debug)]
 pub struct Protect {
+    inside: Inside,
     template: OuterTemplate,
     next_hop: NextHop,
     /// Bytes of an IP packet at the most.
@@ -59,7 +87,8 @@ impl Protect {
     /// A sender without keys and with the built-in policy. `cipher_mtu` in bytes, as the interface has it.
     pub fn new(template: OuterTemplate, next_hop: NextHop, cipher_mtu: usize) -> Protect {
         let policy = Arc::new(Policy::new(Vec::new(), None));
-        Protect { template, next_hop, cipher_mtu, policy, active: None, next: None, carry_at: 1 }
+        let inside = Inside::Frames;
+        Protect { inside, template, next_hop, cipher_mtu, policy, active: None, next: None, carry_at: 1 }
     }
 
     /// Goes by another policy from the next burst on; gives back the old one.
@@ -67,9 +96,19 @@ impl Protect {
         std::mem::replace(&mut self.policy, policy)
     }
 
-    /// Bytes of the largest plain frame that one packet carries.
+    /// Bytes of the largest plain frame, or in mode `ip` packet, that one packet carries.
     pub fn largest_frame(&self) -> usize {
         largest_payload(self.cipher_mtu.saturating_sub(self.template.shape().ip_overhead()))
+    }
+
+    /// The same sender of other contents.
+    pub fn carrying(self, inside: Inside) -> Protect {
+        Protect { inside, ..self }
+    }
+
+    /// What packets carry.
+    pub fn inside_mut(&mut self) -> &mut Inside {
+        &mut self.inside
     }
 
     /// Installs an epoch to be probed; gives back one that was installed before and never used.
@@ -125,14 +164,22 @@ impl Protect {
             verdicts.extend(frames.iter().map(|frame| without_keys(&self.policy, frame.data(), reason)));
             return;
         };
+        if let Inside::Packets(ingress) = &mut self.inside {
+            ingress.refill(now);
+        }
         // Three passes, so that what one packet waits for from memory comes while others are worked on.
         let looked_at = frames.iter().map(|frame| look(&self.policy, epoch, frame.data()));
         let looked_at: ArrayVec<Result<Seen, Verdict>, BURST> = looked_at.collect();
         looked_at.iter().flatten().for_each(|seen| epoch.prefetch_flow(seen.hash));
+        let (inside, template) = (&self.inside, &self.template);
+        let framing = Framing { inside, template, cipher_mtu: self.cipher_mtu, mac };
         let mut outcomes = ArrayVec::<Result<Framed, Verdict>, BURST>::new();
-        outcomes.extend(frames.iter_mut().zip(looked_at).map(|(frame, seen)| {
-            wrap(&self.template, self.cipher_mtu, epoch, &seen?, frame, mac).map_err(Verdict::Drop)
-        }));
+        outcomes.extend(
+            frames
+                .iter_mut()
+                .zip(looked_at)
+                .map(|(frame, seen)| framing.wrap(epoch, &seen?, frame).map_err(Verdict::Drop)),
+        );
         let start = self.template.shape().header_len();
         let mut jobs = ArrayVec::<SealJob<'_>, BURST>::new();
         for (frame, outcome) in frames.iter_mut().zip(&outcomes) {
@@ -141,6 +188,7 @@ impl Protect {
                     jobs.push(seal_job(epoch, frame, start, framed));
                     Verdict::Send
                 }
+                Err(Verdict::Drop(reason)) => self.inside.refuse(frame, *reason),
                 Err(verdict) => *verdict,
             });
         }
@@ -217,34 +265,40 @@ fn look(policy: &Policy, epoch: &TxEpoch, frame: &[u8]) -> Result<Seen, Verdict>
     Ok(Seen { flow, hash, class: view.class() })
 }
 
-/// Headers and trailer around the frame. A sequence number is taken last, so that none is skipped by a frame that cannot go.
-fn wrap(
-    template: &OuterTemplate,
+/// By what the frames of a burst become packets.
+struct Framing<'a> {
+    inside: &'a Inside,
+    template: &'a OuterTemplate,
     cipher_mtu: usize,
-    epoch: &mut TxEpoch,
-    seen: &Seen,
-    frame: &mut Frame,
     mac: MacAddr,
-) -> Result<Framed, DropReason> {
-    let length = frame.data().len();
-    let tail = tail_len(length);
-    let shape = template.shape();
-    if length + tail + shape.ip_overhead() > cipher_mtu
-        || frame.headroom() < shape.header_len()
-        || frame.tailroom() < tail
-    {
-        return Err(DropReason::TooBig);
+}
+
+impl Framing<'_> {
+    /// Headers and trailer around the frame or its packet. A sequence number is taken last, so that none is skipped by a frame that
+    /// cannot go; until then the frame stays as it is.
+    fn wrap(&self, epoch: &mut TxEpoch, seen: &Seen, frame: &mut Frame) -> Result<Framed, DropReason> {
+        let Entry { next, length } = self.inside.admit(frame.data())?;
+        let (tail, shape) = (tail_len(length), self.template.shape());
+        if length + tail + shape.ip_overhead() > self.cipher_mtu
+            || frame.headroom() < shape.header_len()
+            || frame.tailroom() < tail
+        {
+            return Err(DropReason::TooBig);
+        }
+        let (index, sequence) = match epoch.admit_hashed(&seen.flow, seen.hash, length) {
+            Admission::Granted { index, sequence } => (index, sequence),
+            Admission::FlowExhausted => return Err(DropReason::FlowExhausted),
+            Admission::TableFull => return Err(DropReason::FlowTableFull),
+        };
+        if let Inside::Packets(_) = self.inside {
+            strip(frame, length);
+        }
+        let spi = epoch.spi(index);
+        let trailer = frame.append(tail).ok_or(DropReason::TooBig)?;
+        write_trailer(trailer, next);
+        let written = write_header(self.template, frame, self.mac, seen.class, spi, sequence);
+        written.map(|()| Framed { flow: index, sequence }).ok_or(DropReason::TooBig)
     }
-    let (index, sequence) = match epoch.admit_hashed(&seen.flow, seen.hash, length) {
-        Admission::Granted { index, sequence } => (index, sequence),
-        Admission::FlowExhausted => return Err(DropReason::FlowExhausted),
-        Admission::TableFull => return Err(DropReason::FlowTableFull),
-    };
-    let spi = epoch.spi(index);
-    let trailer = frame.append(tail).ok_or(DropReason::TooBig)?;
-    write_trailer(trailer, NextHeader::Ethernet);
-    let written = write_header(template, frame, mac, seen.class, spi, sequence);
-    written.map(|()| Framed { flow: index, sequence }).ok_or(DropReason::TooBig)
 }
 
 fn write_header(

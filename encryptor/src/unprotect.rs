@@ -18,6 +18,7 @@ use crate::ownership::Arrivals;
 use crate::policy::Policy;
 use crate::replay::WINDOW;
 use crate::spi::Epoch;
+use crate::tunnel::Egress;
 use crate::wire::{
     ETH_HLEN, Ecn, EspHeader, NextHeader, OuterError, OuterShape, View, is_congested, leave_tunnel, may_mark,
     parse_outer, source_port,
@@ -67,6 +68,8 @@ pub struct Unprotect {
     /// Bytes of an Ethernet frame that the plain port takes at the most.
     plain_frame: usize,
     policy: Arc<Policy>,
+    /// In mode `ip` the way out.
+    egress: Option<Box<Egress>>,
     epochs: [Option<Box<RxEpoch>>; Epoch::COUNT],
     budget: Budget,
     derivations: u64,
@@ -85,11 +88,22 @@ impl Unprotect {
             ecn: Ecn::Copy,
             plain_frame,
             policy: Arc::new(Policy::new(Vec::new(), None)),
+            egress: None,
             epochs: Default::default(),
             budget,
             derivations: 0,
             arrivals: None,
         }
+    }
+
+    /// The same receiver of IP packets, for which we are the router.
+    pub fn through(self, egress: Egress) -> Unprotect {
+        Unprotect { egress: Some(Box::new(egress)), ..self }
+    }
+
+    /// In mode `ip` the way out.
+    pub fn egress_mut(&mut self) -> Option<&mut Egress> {
+        self.egress.as_deref_mut()
     }
 
     /// The same receiver with another rule for IVs.
@@ -162,6 +176,9 @@ impl Unprotect {
     ) {
         verdicts.clear();
         self.budget.refill(now);
+        if let Some(egress) = &mut self.egress {
+            egress.refill(now);
+        }
         let headers: ArrayVec<_, BURST> = frames.iter().map(|frame| self.look_ahead(frame.data())).collect();
         let mut candidates = ArrayVec::<Candidate, BURST>::new();
         for ((place, frame), header) in frames.iter().enumerate().zip(headers) {
@@ -294,29 +311,37 @@ impl Unprotect {
         arrivals.note(candidate.header.spi, at);
     }
 
-    /// Strips everything around the plain frame.
-    fn unwrap(&self, frame: &mut Frame, candidate: &Candidate) -> Verdict {
+    /// Strips everything around the plain frame, or makes one of the packet.
+    fn unwrap(&mut self, frame: &mut Frame, candidate: &Candidate) -> Verdict {
         let EspHeader { start, body, .. } = candidate.header;
         let (payload, next) = match read_trailer(&frame.data()[start..start + body - ICV_LEN]) {
             Ok(trailer) => trailer,
             Err(reason) => return Verdict::Drop(reason),
         };
-        match next {
-            NextHeader::None => Verdict::Dummy(candidate.header.spi.epoch()),
-            NextHeader::Ethernet if (ETH_HLEN..=self.plain_frame).contains(&payload) => {
+        let verdict = match (next, &mut self.egress) {
+            (NextHeader::None, _) => return Verdict::Dummy(candidate.header.spi.epoch()),
+            (NextHeader::Ethernet, None) if (ETH_HLEN..=self.plain_frame).contains(&payload) => {
                 let stripped = frame.advance(start);
                 debug_assert!(stripped, "its headers were read from it");
                 frame.truncate(payload);
-                if !self.policy.admits_opened(frame.data()) {
-                    return Verdict::Drop(DropReason::PolicyInbound);
-                }
-                let outer = candidate.header.class;
-                match self.ecn == Ecn::Off || !may_mark(outer) || pass_mark_on(frame.data_mut(), outer) {
-                    true => Verdict::Send,
-                    false => Verdict::Drop(DropReason::EcnNotCapable),
-                }
+                Verdict::Send
             }
-            NextHeader::Ethernet => Verdict::Drop(DropReason::InnerSize),
+            (NextHeader::Ethernet, None) => Verdict::Drop(DropReason::InnerSize),
+            (NextHeader::Ipv4 | NextHeader::Ipv6, Some(egress)) => egress.emit(frame, start, payload, next),
+            (NextHeader::Ethernet, Some(_)) | (NextHeader::Ipv4 | NextHeader::Ipv6, None) => {
+                Verdict::Drop(DropReason::NextHeader)
+            }
+        };
+        if verdict != Verdict::Send {
+            return verdict;
+        }
+        if !self.policy.admits_opened(frame.data()) {
+            return Verdict::Drop(DropReason::PolicyInbound);
+        }
+        let outer = candidate.header.class;
+        match self.ecn == Ecn::Off || !may_mark(outer) || pass_mark_on(frame.data_mut(), outer) {
+            true => Verdict::Send,
+            false => Verdict::Drop(DropReason::EcnNotCapable),
         }
     }
 }

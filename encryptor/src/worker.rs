@@ -3,6 +3,7 @@
 mod oversize;
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,8 +21,9 @@ use crate::fit::{Fit, Made};
 use crate::flows::{RxEpoch, TxEpoch};
 use crate::handover::Handover;
 use crate::policy::Policy;
-use crate::protect::Protect;
+use crate::protect::{Inside, Protect};
 use crate::spi::Epoch;
+use crate::tunnel::{Egress, PlainSide};
 use crate::unprotect::Unprotect;
 use crate::wire::ETH_HLEN;
 use crate::xsk::{Frame, Port, PortCounters, Statistics, Umem};
@@ -62,6 +64,8 @@ pub enum Command {
     RetireRx(Epoch),
     /// Go by this policy from now on.
     SetPolicy(Arc<Policy>),
+    /// The plain side is like this now (mode `ip`).
+    PlainSide(Arc<PlainSide>),
     /// Tell how the ports do.
     Report,
     /// Give everything back and end.
@@ -87,6 +91,10 @@ pub enum Event {
     PathSeen(u32),
     /// A soft limit asks for the next epoch.
     RotationWish,
+    /// A packet was for this next hop on the plain side, which is not resolved.
+    Wanted(IpAddr),
+    /// Tables of the plain side that are no longer used, to be freed where that takes no packet's time.
+    PlainSideRetired([Option<Arc<PlainSide>>; 2]),
     /// How the ports do.
     Report(Vec<PortReport>),
     /// The worker cannot go on.
@@ -276,9 +284,12 @@ impl Worker {
         let out = queue % self.queues.cipher.len();
         let mut sent = self.settle(Side::Cipher, out)?;
         if !self.oversize.is_empty() {
-            sent += self.fit_oversize(queue, out, now)?;
+            sent += self.fit_oversize(out, now)?;
         }
         self.wiring.counters.add(Tally::CipherOut, sent);
+        if !self.made.replies.is_empty() {
+            self.answer(queue)?;
+        }
         Ok(true)
     }
 
@@ -326,6 +337,8 @@ impl Worker {
         let counters = &self.wiring.counters;
         counters.add(Tally::Derivations, unprotect.take_derivations());
         counters.set(Gauge::RxFlows, unprotect.flow_count() as u64);
+        let wanted = unprotect.egress_mut().map(Egress::take_wanted).unwrap_or_default();
+        wanted.into_iter().for_each(|address| self.tell(Event::Wanted(address)));
         let sent = self.settle(Side::Plain, out)?;
         self.wiring.counters.add(Tally::PlainOut, sent);
         if let Some(handover) = &mut self.wiring.handover {
@@ -404,6 +417,10 @@ impl Worker {
                 Verdict::Drop(reason) => {
                     counters.add_dropped(reason, 1);
                     umem.free(frame);
+                }
+                Verdict::Answer(reason) => {
+                    counters.add_dropped(reason, 1);
+                    self.made.replies.push(frame);
                 }
             }
         }
@@ -491,6 +508,14 @@ impl Worker {
             Command::SetPolicy(policy) => {
                 let old = [protect.set_policy(policy.clone()), unprotect.set_policy(policy)];
                 self.tell(Event::PolicyReplaced(old));
+            }
+            Command::PlainSide(side) => {
+                let ingress = match protect.inside_mut() {
+                    Inside::Frames => None,
+                    Inside::Packets(ingress) => Some(ingress.follow(side.clone())),
+                };
+                let egress = unprotect.egress_mut().map(|egress| egress.follow(side));
+                self.tell(Event::PlainSideRetired([ingress, egress]));
             }
             Command::Report => self.report(),
             Command::Stop => self.stopped = true,

@@ -38,6 +38,13 @@ pub fn open_all(capture: &Path, key_log: &Path) -> Result<Vec<Opened>> {
         .collect()
 }
 
+/// The frames of a standard ESP peer, as `standard_peer.py` describes it, made by Scapy.
+pub fn standard_peer(script: &Path, request: &serde_json::Value) -> Result<Vec<Vec<u8>>> {
+    fs::write(script, include_str!("standard_peer.py"))?;
+    let output = run(bounded("/usr/bin/python3").arg(script).arg(request.to_string()))?;
+    output.lines().map(from_hex).collect()
+}
+
 /// The UDP payloads that tshark finds inside the ESP packets of one SPI.
 pub fn tshark_inner_udp(capture: &Path, key: &Entry) -> Result<Vec<Vec<u8>>> {
     let secret = to_hex(&[&key.key[..], &key.salt].concat());

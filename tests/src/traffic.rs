@@ -1,6 +1,6 @@
 use std::collections::HashSet;
 use std::io::ErrorKind;
-use std::net::UdpSocket;
+use std::net::{IpAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -52,9 +52,19 @@ pub struct Arrival {
 impl Traffic {
     /// Starts sending from one host to the other, `rate` datagrams a second.
     pub fn start(topology: &Topology, from: Side, rate: u32) -> Result<Traffic> {
-        let to = from.peer();
-        let inbox = inside(topology, Node::Host(to), || {
-            let socket = UdpSocket::bind((to.host_v4(), PORT))?;
+        let addresses = [from.host_v4(), from.peer().host_v4()].map(IpAddr::from);
+        Traffic::between(topology, from, addresses, rate)
+    }
+
+    /// The same from one address of that host to one of the other.
+    pub fn between(
+        topology: &Topology,
+        from: Side,
+        [source, destination]: [IpAddr; 2],
+        rate: u32,
+    ) -> Result<Traffic> {
+        let inbox = inside(topology, Node::Host(from.peer()), || {
+            let socket = UdpSocket::bind((destination, PORT))?;
             socket.set_read_timeout(Some(Duration::from_millis(50)))?;
             // What this process does not read in time is not the encryptor's loss.
             setsockopt(&socket, RcvBufForce, &(16 << 20))?;
@@ -62,8 +72,8 @@ impl Traffic {
         })?;
         let outboxes = inside(topology, Node::Host(from), || {
             let open = |_| -> Result<UdpSocket> {
-                let socket = UdpSocket::bind((from.host_v4(), 0))?;
-                socket.connect((to.host_v4(), PORT))?;
+                let socket = UdpSocket::bind((source, 0))?;
+                socket.connect((destination, PORT))?;
                 Ok(socket)
             };
             (0..FLOWS).map(open).collect::<Result<Vec<_>>>()

@@ -54,6 +54,17 @@ pub enum Mode {
     Generic,
 }
 
+/// What packets carry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Payload {
+    /// Whole Ethernet frames: the link is a wire.
+    #[default]
+    Ethernet,
+    /// IP packets (RFC 4303 tunnel mode): each gateway is a router for its plain side.
+    Ip,
+}
+
 /// Whether a worker may sleep.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -69,6 +80,8 @@ pub enum Polling {
 pub struct Config {
     /// The link's name, the same at both sites.
     pub link: String,
+    /// What packets carry, the same at both sites.
+    pub payload: Payload,
     /// Our SAE ID.
     pub sae: SaeId,
     /// The peer's SAE ID.
@@ -214,6 +227,15 @@ impl Config {
     /// never both wait or both call.
     pub fn listens(&self) -> bool {
         self.sae.as_str() < self.peer_sae.as_str()
+    }
+}
+
+impl fmt::Display for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Payload::Ethernet => "ethernet",
+            Payload::Ip => "ip",
+        })
     }
 }
 

@@ -9,18 +9,21 @@ use serde::{Deserialize, Deserializer, de::Error};
 use super::cipher::RawCipher;
 use super::feed::{RawKeyFiles, RawKmes, feed};
 use super::policy::{RawRule, policy};
-use super::{Config, Mode, Polling};
+use super::{Config, Mode, Payload, Polling};
 use crate::aead;
 use crate::fit::{Oversize, Sizes};
 use crate::flows::FlowLimits;
 use crate::keys::Combine;
 use crate::link::IdentityFiles;
+use crate::policy::Policy;
 use crate::spi::{MAX_LANES, MAX_SLOTS};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Raw {
     link: String,
+    #[serde(default)]
+    mode: Payload,
     site: Site,
     plain: Plain,
     cipher: RawCipher,
@@ -218,6 +221,7 @@ impl Raw {
         Ok(Config {
             channel: identity(self.channel.peer_fingerprint.as_deref(), &self.site, &self.channel, folder)?,
             link: self.link,
+            payload: self.mode,
             sae,
             peer_sae: peer_sae.clone(),
             control,
@@ -252,7 +256,7 @@ impl Raw {
             flows: self.worker.flows,
             ring: self.worker.ring,
             sizes: Sizes { oversize: self.sizes.oversize, mss_clamp: self.sizes.mss_clamp },
-            policy: policy(self.policy, ends.own())?,
+            policy: policy(self.policy, ends.own()).and_then(|policy| routable(policy, self.mode))?,
             file: PathBuf::new(),
             typed: toml::Table::new(),
         })
@@ -300,6 +304,16 @@ impl Raw {
         let ring = self.worker.ring.is_power_of_two() && (64..=16_384).contains(&self.worker.ring);
         demand(ring, "worker.ring is a power of two within 64 to 16384")
     }
+}
+
+/// A router has no frames to let through as they are.
+fn routable(policy: Policy, mode: Payload) -> Result<Policy, String> {
+    let fits = mode == Payload::Ethernet || !policy.bypasses();
+    demand(
+        fits,
+        "policy: bypass rules let whole frames through, which mode = \"ip\" does not carry: remove them",
+    )?;
+    Ok(policy)
 }
 
 pub(super) fn demand(holds: bool, otherwise: &str) -> Result<(), String> {

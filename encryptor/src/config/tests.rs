@@ -39,6 +39,7 @@ fn each_mistake_is_one_line_that_names_it() {
         ("engine = \"auto\"", "engine = \"openssl\"", "ipsec-mb"),
         ("oversize = \"fragment\"", "oversize = \"squeeze\"", "squeeze"),
         ("hard_limit = \"600s\"", "hard_limit = \"30s\"", "keys.hard_limit"),
+        ("mode = \"ethernet\"", "mode = \"mpls\"", "mpls"),
         ("link = \"madrid-lisbon\"", "", "link"),
         ("[kme]", "[kmee]", "kme"),
     ];

@@ -8,6 +8,7 @@ mod crew;
 mod feed;
 mod link;
 mod path;
+mod plain_side;
 mod reload;
 mod site;
 mod tables;
@@ -31,7 +32,7 @@ use qhaul_keyfeed::{Feeder, SourceError};
 use crate::aead::{self, EngineError};
 use crate::audit::{Audit, AuditError};
 use crate::budget::Budget;
-use crate::config::Config;
+use crate::config::{Config, Payload};
 use crate::datapath::{self, DataPathError};
 use crate::epoch::{Agreement, Terms};
 use crate::fit::Fit;
@@ -41,7 +42,8 @@ use crate::link::{ChannelIdentity, IdentityError};
 use crate::neighbour::NextHopWatch;
 use crate::ownership::Arrivals;
 use crate::plan::Plan;
-use crate::protect::{NextHop, Protect};
+use crate::protect::{Inside, NextHop, Protect};
+use crate::tunnel::{Egress, Gateway, Ingress};
 use crate::unprotect::Unprotect;
 use crate::wire::{ClassMap, ETH_HLEN, MacAddr, OuterTemplate};
 use crate::worker::Transforms;
@@ -52,6 +54,7 @@ use crew::Crew;
 use feed::Feed;
 use link::Link;
 use path::PathCheck;
+use plain_side::PlainWatch;
 use site::{Site, SiteParts};
 use tables::Tables;
 use witness::Witness;
@@ -61,6 +64,8 @@ const SIGNALS: Token = Token(1);
 /// The control socket, and after it its connections.
 const CONTROL: Token = Token(2);
 const NETLINK: Token = Token(15);
+/// Far from the connections' tokens.
+const PLAIN_SIDE: Token = Token(usize::MAX - 1);
 const LINK: Token = Token(16);
 /// Derivations for flows that were not seen, each second: about a fifth of a core, so that a flood of forged packets has
 /// to be far larger before the flows of a new epoch wait for theirs.
@@ -143,10 +148,12 @@ pub fn run(config: &Config, log: KeyLog) -> Result<(), RunError> {
     let next_hop_watch =
         NextHopWatch::open(ports.cipher.index, config.ends, config.next_hop, next_hop.clone())
             .map_err(io_error("netlink"))?;
+    let plain_side = plain_side(config, &ports)?;
     let arrivals = Arrivals::new(config.cores.len());
-    let works = (0..).zip(path.queues);
-    let works =
-        works.map(|(number, queues)| (queues, transforms(config, &ports, &next_hop, number, &arrivals)));
+    let works = (0..).zip(path.queues).map(|(number, queues)| {
+        let transforms = transforms(config, &ports, &next_hop, number, &arrivals);
+        (queues, routed(transforms, &ports, plain_side.as_ref()))
+    });
     let crew = Crew::start(config, works.collect(), ports.cipher.mtu as usize + ETH_HLEN, waker)?;
     let mut site = Site::new(SiteParts {
         config: config.clone(),
@@ -160,6 +167,7 @@ pub fn run(config: &Config, log: KeyLog) -> Result<(), RunError> {
         engine,
         next_hop,
         next_hop_watch,
+        plain_side,
         witness: Witness::new(audit, &config.link),
         path: PathCheck::new(path_wanted(config, &ports)),
     });
@@ -189,6 +197,7 @@ fn turn_until_done(
             let netlink = site.parts.next_hop_watch.as_fd().as_raw_fd();
             registry.register(&mut SourceFd(&netlink), NETLINK, Interest::READABLE)
         })
+        .and_then(|()| site.register(registry, PLAIN_SIDE))
         .map_err(io_error("epoll"))?;
     let mut events = Events::with_capacity(64);
     loop {
@@ -202,7 +211,7 @@ fn turn_until_done(
         let now = Instant::now();
         for event in &events {
             match event.token() {
-                WAKE | NETLINK => {}
+                WAKE | NETLINK | PLAIN_SIDE => {}
                 SIGNALS => match signals.read_signal() {
                     Ok(Some(signal)) if signal.ssi_signo == Signal::SIGHUP as u32 => site.reload_own_file(),
                     Ok(Some(signal)) => {
@@ -274,6 +283,7 @@ fn terms(config: &Config) -> Result<Terms, RunError> {
         link: config.link.clone(),
         sae: config.sae.to_string(),
         peer_sae: config.peer_sae.to_string(),
+        mode: config.payload,
         key_source: config.key_source().to_string(),
         combine: config.combine,
         psk: config.psk.as_deref().map(Psk::load).transpose().map_err(RunError::Host)?.map(Arc::new),
@@ -282,6 +292,14 @@ fn terms(config: &Config) -> Result<Terms, RunError> {
         grace: config.grace,
         hard_limit: config.hard_limit,
     })
+}
+
+/// In mode `ip` what is on the plain side is known before the first packet comes.
+fn plain_side(config: &Config, ports: &check::Ports) -> Result<Option<PlainWatch>, RunError> {
+    match config.payload {
+        Payload::Ethernet => Ok(None),
+        Payload::Ip => PlainWatch::new(ports.plain.index).map(Some).map_err(io_error("netlink")),
+    }
 }
 
 fn transforms(
@@ -306,11 +324,24 @@ fn transforms(
     let policy = Arc::new(config.policy.clone());
     protect.set_policy(policy.clone());
     unprotect.set_policy(policy);
-    let fit = Fit::new(config.sizes, protect.largest_frame().min(plain_frame));
+    // A router takes the link layer's header off before it encrypts.
+    let stripped = if config.payload == Payload::Ip { ETH_HLEN } else { 0 };
+    let fit = Fit::new(config.sizes, (protect.largest_frame() + stripped).min(plain_frame));
     Transforms { protect, unprotect, fit }
 }
 
 /// Bytes of the largest packet that leaves: what the plain side's MTU needs, or the cipher port's MTU where that is less.
 fn path_wanted(config: &Config, ports: &check::Ports) -> u32 {
-    datapath::cipher_mtu_needed(ports.plain.mtu, config.outer_shape()).min(ports.cipher.mtu)
+    datapath::cipher_mtu_needed(config.payload, ports.plain.mtu, config.outer_shape()).min(ports.cipher.mtu)
+}
+
+/// In mode `ip` the transforms of a router.
+fn routed(transforms: Transforms, ports: &check::Ports, plain_side: Option<&PlainWatch>) -> Transforms {
+    let Some(plain_side) = plain_side else { return transforms };
+    let (mac, mtu) = (MacAddr(ports.plain.mac), ports.plain.mtu as usize);
+    let gateway = Gateway { mac, mtu, side: plain_side.current() };
+    let ingress = Inside::Packets(Box::new(Ingress::new(gateway.clone())));
+    let Transforms { protect, unprotect, fit } = transforms;
+    let (protect, unprotect) = (protect.carrying(ingress), unprotect.through(Egress::new(gateway)));
+    Transforms { protect, unprotect, fit }
 }

@@ -1,8 +1,10 @@
 //! One site at work: messages, answers and events go to the state machines, and what these decide is carried out.
 
+use std::io;
 use std::time::{Duration, Instant};
 
-use mio::Token;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
 use tracing::{info, warn};
 
 use super::RunError;
@@ -10,6 +12,7 @@ use super::crew::Crew;
 use super::feed::Feed;
 use super::link::{Link, LinkEvent};
 use super::path::{Path, PathCheck};
+use super::plain_side::PlainWatch;
 use super::tables::Tables;
 use super::witness::Witness;
 use crate::aead::Engine;
@@ -39,6 +42,7 @@ pub(super) struct SiteParts {
     pub(super) engine: Engine,
     pub(super) next_hop: NextHop,
     pub(super) next_hop_watch: NextHopWatch,
+    pub(super) plain_side: Option<PlainWatch>,
     pub(super) witness: Witness,
     pub(super) path: PathCheck,
 }
@@ -65,10 +69,17 @@ impl Site {
 
     /// When [`Site::turn`] has something to do at the latest.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let SiteParts { agreement, path, next_hop_watch, .. } = &self.parts;
+        let SiteParts { agreement, path, next_hop_watch, plain_side, .. } = &self.parts;
         let always = [self.next_second, next_hop_watch.next_deadline()].map(Some);
-        let deadlines = [agreement.next_deadline(), path.next_deadline()];
+        let plain_side = plain_side.as_ref().map(PlainWatch::next_deadline);
+        let deadlines = [agreement.next_deadline(), path.next_deadline(), plain_side];
         deadlines.into_iter().chain(always).flatten().min()
+    }
+
+    /// Has `token` told of when there is something to follow on the plain side.
+    pub(super) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
+        let Some(plain_side) = &self.parts.plain_side else { return Ok(()) };
+        registry.register(&mut SourceFd(&plain_side.fd()), token, Interest::READABLE)
     }
 
     /// Handles readiness of a connection.
@@ -90,6 +101,9 @@ impl Site {
         if now >= self.next_second {
             self.next_second = now + SECOND;
             self.parts.crew.tell_all(|| Command::Report);
+        }
+        if let Some(side) = self.parts.plain_side.as_mut().and_then(|plain_side| plain_side.turn(now)) {
+            self.parts.crew.tell_all(|| Command::PlainSide(side.clone()));
         }
         self.keys(now)?;
         self.check_path(now);
@@ -191,7 +205,8 @@ impl Site {
     }
 
     fn worker_event(&mut self, worker: u8, event: Event, now: Instant) -> Result<(), RunError> {
-        let SiteParts { agreement, tables, witness, programs, crew, link, path, .. } = &mut self.parts;
+        let SiteParts { agreement, tables, witness, programs, crew, link, path, plain_side, .. } =
+            &mut self.parts;
         let actions = match event {
             Event::TxSwitched(epoch) => {
                 programs.prove();
@@ -230,6 +245,12 @@ impl Site {
                 link.say(&Message::Path { bytes });
                 Vec::new()
             }
+            Event::Wanted(address) => {
+                plain_side.iter_mut().for_each(|plain_side| plain_side.ask(address, now));
+                Vec::new()
+            }
+            // Dropping them here frees them.
+            Event::PlainSideRetired(_) => Vec::new(),
             Event::Report(ports) => {
                 self.ports[usize::from(worker)] = ports;
                 Vec::new()

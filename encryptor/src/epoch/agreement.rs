@@ -152,6 +152,7 @@ impl Agreement {
             sae: terms.sae.clone(),
             peer_sae: terms.peer_sae.clone(),
             combine: terms.combine,
+            mode: terms.mode,
             key_source: terms.key_source.clone(),
             flows: self.flows,
             hard_limit_ms: u64::try_from(terms.hard_limit.as_millis()).unwrap_or(u64::MAX),

@@ -23,6 +23,7 @@ pub use receiver::Receiver;
 pub use sender::{Sender, SenderState};
 pub use supply::Supply;
 
+use crate::config::Payload;
 use crate::keys::{Combine, EpochContext, EpochKey, EpochSecret, Inputs, KeyError, PqSecret, Psk, SessionId};
 use crate::link::{Message, OfferedKey};
 use crate::spi::Epoch;
@@ -82,6 +83,8 @@ pub struct Terms {
     pub sae: String,
     /// The peer's SAE ID.
     pub peer_sae: String,
+    /// What packets carry.
+    pub mode: Payload,
     /// Kind of the key source.
     pub key_source: String,
     /// What epoch secrets are made of.

@@ -37,6 +37,7 @@ mod removal;
 /// Capture files through both encryptors.
 pub mod replay;
 mod report;
+mod routed;
 mod run_dir;
 mod site_config;
 mod sites;

@@ -166,7 +166,7 @@ impl fmt::Display for Node {
 }
 
 /// A MAC address as tools write it.
-pub(super) fn mac_text(mac: [u8; 6]) -> String {
+pub fn mac_text(mac: [u8; 6]) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 

@@ -12,6 +12,8 @@ pub struct SiteConfig {
     pub side: Side,
     /// Name of the link; equal at both sites.
     pub link: String,
+    /// What packets carry: `ethernet` or `ip`, the same at both sites.
+    pub mode: String,
     /// Interface name of the plain port.
     pub plain: String,
     /// Interface name of the cipher port.
@@ -20,6 +22,8 @@ pub struct SiteConfig {
     pub ipv6: bool,
     /// `udp` or `none`.
     pub encap: String,
+    /// What received IVs say: `sequence` or `any`.
+    pub iv: String,
     /// Stem of the link channel's certificate, such as `channel-a`.
     pub channel_certificate: String,
     /// `https://` URL of the key server.
@@ -53,10 +57,12 @@ impl SiteConfig {
         Self {
             side,
             link: "lab".to_owned(),
+            mode: "ethernet".to_owned(),
             plain: "plain".to_owned(),
             cipher: "cipher".to_owned(),
             ipv6: false,
             encap: "udp".to_owned(),
+            iv: "sequence".to_owned(),
             channel_certificate: format!("channel-{side}"),
             kme_url: format!("https://{}:{KME_PORT}", side.kme_v4()),
             kme_certificate: format!("sae-{side}"),
@@ -74,7 +80,7 @@ impl SiteConfig {
 
     /// The file's text. Paths in it are relative to the file.
     pub fn to_toml(&self) -> String {
-        let Self { side, link, plain, cipher, encap, channel_certificate, .. } = self;
+        let Self { side, link, mode, plain, cipher, encap, iv, channel_certificate, .. } = self;
         let Self { combine, rotate, grace, hard_limit, pool, cores, flows, polling, more, .. } = self;
         let (sae, peer, kme_section) = (side.sae(), side.peer(), self.kme_section());
         let peer_sae = peer.sae();
@@ -85,6 +91,7 @@ impl SiteConfig {
             text,
             r#"# Site {side} of the lab, written by `qhaul lab`. Paths are relative to this file.
 link = "{link}"                    # the same at both sites
+mode = "{mode}"               # packets carry ethernet frames, or ip packets
 
 [site]
 sae = "{sae}"                  # who we are to the key server and to the peer
@@ -99,6 +106,7 @@ interface = "{cipher}"
 address = "{address}"
 peer = "{peer_address}"
 encap = "{encap}"                   # ESP in UDP, or bare with "none"
+iv = "{iv}"                 # any: of a standard ESP peer
 
 [channel]                       # TLS to the peer; carries key_IDs, never keys
 port = {CHANNEL_PORT}

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use qhaul_keyfeed::KeyId;
 
+use crate::config::Payload;
 use crate::keys::{Combine, SessionId};
 use crate::spi::Epoch;
 
@@ -113,6 +114,8 @@ pub struct Hello {
     pub peer_sae: String,
     /// What its epoch secrets are made of.
     pub combine: Combine,
+    /// What its packets carry.
+    pub mode: Payload,
     /// Kind of its key source.
     pub key_source: String,
     /// Flows that it can receive in one epoch.
@@ -135,6 +138,7 @@ impl Hello {
             (theirs != ours).then(|| format!("the peer's {what} is \"{theirs}\", ours \"{ours}\": {remedy}"))
         };
         let (theirs_version, ours_version) = (self.version.to_string(), ours.version.to_string());
+        let (theirs_mode, ours_mode) = (self.mode.to_string(), ours.mode.to_string());
         let (theirs_combine, ours_combine) = (self.combine.to_string(), ours.combine.to_string());
         differs("protocol version", &theirs_version, &ours_version, "run the same release at both sites")
             .or_else(|| differs("link name", &self.link, &ours.link, "set the same `link` at both sites"))
@@ -152,6 +156,7 @@ impl Hello {
                     "set the same `keys.combine` at both sites",
                 )
             })
+            .or_else(|| differs("mode", &theirs_mode, &ours_mode, "set the same `mode` at both sites"))
             .or_else(|| {
                 differs("key source", &self.key_source, &ours.key_source, "use the same kind of key source")
             })
@@ -183,6 +188,7 @@ mod tests {
             sae: "a".into(),
             peer_sae: "b".into(),
             combine: Combine::QKD_PQC,
+            mode: Payload::Ethernet,
             key_source: "etsi014".into(),
             flows: 16,
             hard_limit_ms: 60_000,
@@ -202,6 +208,7 @@ mod tests {
             (Hello { sae: "x".into(), ..hello() }, "site.peer_sae"),
             (Hello { peer_sae: "x".into(), ..hello() }, "site.peer_sae"),
             (Hello { combine: Combine::QKD, ..hello() }, "keys.combine"),
+            (Hello { mode: Payload::Ip, ..hello() }, "`mode`"),
             (Hello { key_source: "skip".into(), ..hello() }, "key source"),
         ];
         for (theirs, remedy) in cases {

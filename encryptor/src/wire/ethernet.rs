@@ -32,6 +32,23 @@ impl EtherType {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MacAddr(pub [u8; 6]);
 
+impl MacAddr {
+    /// Where a frame goes. `None`: it is cut.
+    pub fn of_destination(frame: &[u8]) -> Option<MacAddr> {
+        frame.first_chunk().copied().map(MacAddr)
+    }
+
+    /// Where a frame comes from. `None`: it is cut.
+    pub fn of_source(frame: &[u8]) -> Option<MacAddr> {
+        frame.get(6..)?.first_chunk().copied().map(MacAddr)
+    }
+
+    /// Whether it names a group, such as all stations.
+    pub fn is_group(self) -> bool {
+        self.0[0] & 1 == 1
+    }
+}
+
 impl fmt::Display for MacAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d, e, g] = self.0;

@@ -7,9 +7,11 @@ mod checksum;
 mod ethernet;
 mod gtpu;
 mod ip;
+pub mod ip_header;
 mod mpls;
 mod outer;
 mod packet;
+pub mod sum;
 mod traffic_class;
 mod view;
 
@@ -28,6 +30,6 @@ pub use view::{Seen, Session, View};
 pub use packet::{Ipv4, Ipv6};
 
 /// Reads a big-endian u16 at `at`, if it is there.
-fn be16(bytes: &[u8], at: usize) -> Option<u16> {
+pub(crate) fn be16(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
 }

@@ -8,13 +8,8 @@ use crate::counters::Tally;
 use crate::drops::DropReason;
 
 impl Worker {
-    /// Cuts what was too big, or answers its sender. How many packets went to the cipher port.
-    pub(super) fn fit_oversize(
-        &mut self,
-        plain: usize,
-        cipher: usize,
-        now: Instant,
-    ) -> Result<u64, crate::xsk::Error> {
+    /// Cuts what was too big, or makes the answer to its sender. How many packets went to the cipher port.
+    pub(super) fn fit_oversize(&mut self, cipher: usize, now: Instant) -> Result<u64, crate::xsk::Error> {
         let (umem, counters) = (&mut self.queues.umem, &self.wiring.counters);
         for frame in self.oversize.drain(..) {
             match self.transforms.fit.handle(&frame, umem, &mut self.made, now) {
@@ -33,12 +28,11 @@ impl Worker {
             self.wiring.counters.add_dropped(DropReason::TooBig, self.oversize.len() as u64);
             self.oversize.drain(..).for_each(|frame| self.queues.umem.free(frame));
         }
-        self.answer(plain)?;
         Ok(sent)
     }
 
     /// Sends ICMP errors to the plain side. One that finds no room is no loss: the sender will ask for it again.
-    fn answer(&mut self, queue: usize) -> Result<(), crate::xsk::Error> {
+    pub(super) fn answer(&mut self, queue: usize) -> Result<(), crate::xsk::Error> {
         let Queues { umem, plain, .. } = &mut self.queues;
         let count = plain.len();
         let port = &mut plain[queue % count];

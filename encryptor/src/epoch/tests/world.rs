@@ -7,6 +7,7 @@ use qhaul_keyfeed::{KeyId, SourceError};
 
 use super::parts::{Faults, Fingerprint, delivered, exporter, fingerprint, hash, session};
 
+use crate::config::Payload;
 use crate::epoch::{Action, Agreement, Terms};
 use crate::keys::Combine;
 use crate::link::{Message, encode};
@@ -419,6 +420,7 @@ fn site(end: usize, start: u64) -> Site {
         link: "l".into(),
         sae: names[end].clone(),
         peer_sae: names[1 - end].clone(),
+        mode: Payload::Ethernet,
         key_source: "etsi014".into(),
         combine: Combine::QKD_PQC,
         psk: None,

@@ -28,6 +28,10 @@ pub const MAX_OUTER_LEN: usize = ETH_HLEN + IPV6_HLEN + UDP_HLEN + ESP_IV_LEN;
 pub enum NextHeader {
     /// A whole Ethernet frame without FCS (143).
     Ethernet,
+    /// An IPv4 packet (4).
+    Ipv4,
+    /// An IPv6 packet (41).
+    Ipv6,
     /// Nothing: a dummy packet (59, RFC 4303 section 2.6).
     None,
 }
@@ -37,13 +41,16 @@ impl NextHeader {
     pub fn value(self) -> u8 {
         match self {
             NextHeader::Ethernet => 143,
+            NextHeader::Ipv4 => 4,
+            NextHeader::Ipv6 => 41,
             NextHeader::None => 59,
         }
     }
 
     /// The meaning of a number on the wire, if it is one of ours.
     pub fn from_wire(value: u8) -> Option<NextHeader> {
-        [NextHeader::Ethernet, NextHeader::None].into_iter().find(|known| known.value() == value)
+        let all = [NextHeader::Ethernet, NextHeader::Ipv4, NextHeader::Ipv6, NextHeader::None];
+        all.into_iter().find(|known| known.value() == value)
     }
 }
 

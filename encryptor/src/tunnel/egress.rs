@@ -1,0 +1,75 @@
+//! The way out: opened packets are judged and sent to their next hop; next hops that are not resolved are asked for, within
+//! bounds.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arrayvec::ArrayVec;
+
+use super::{Gateway, PlainSide, put_on};
+use crate::Verdict;
+use crate::budget::Budget;
+use crate::wire::NextHeader;
+use crate::xsk::Frame;
+
+/// Next hops asked for, a second and at once, at the most: the peer's hosts decide how many there are.
+const ASKS_PER_SECOND: u32 = 200;
+/// The same for one burst.
+const ASKS_PER_BURST: usize = 8;
+
+/// Next hops that packets wait for.
+pub type Wanted = ArrayVec<IpAddr, ASKS_PER_BURST>;
+
+/// The gateway as the receiving side uses it.
+#[derive(Debug)]
+pub struct Egress {
+    gateway: Gateway,
+    wanted: Wanted,
+    asks: Budget,
+}
+
+impl Egress {
+    /// The way out through this gateway.
+    pub fn new(gateway: Gateway) -> Egress {
+        Egress { gateway, wanted: Wanted::new(), asks: Budget::new(ASKS_PER_SECOND, ASKS_PER_SECOND) }
+    }
+
+    /// Takes a new table; gives the old one back.
+    pub fn follow(&mut self, side: Arc<PlainSide>) -> Arc<PlainSide> {
+        std::mem::replace(&mut self.gateway.side, side)
+    }
+
+    /// Lets time pass.
+    pub fn refill(&mut self, now: Instant) {
+        self.asks.refill(now);
+    }
+
+    /// Makes a frame for the next hop of the `payload` bytes that begin `start` bytes behind the front of `frame`, if they are a
+    /// packet of the kind `next` that may go.
+    pub fn emit(&mut self, frame: &mut Frame, start: usize, payload: usize, next: NextHeader) -> Verdict {
+        match self.gateway.deliver(&frame.data()[start..start + payload], next) {
+            Ok(delivery) => {
+                put_on(frame, start, &delivery, self.gateway.mac);
+                Verdict::Send
+            }
+            Err((reason, wanted)) => {
+                if let Some(address) = wanted {
+                    self.want(address);
+                }
+                Verdict::Drop(reason)
+            }
+        }
+    }
+
+    /// The next hops that were missed since the last call.
+    pub fn take_wanted(&mut self) -> Wanted {
+        std::mem::take(&mut self.wanted)
+    }
+
+    fn want(&mut self, address: IpAddr) {
+        if !self.wanted.contains(&address) && !self.wanted.is_full() && self.asks.take() {
+            self.wanted.push(address);
+        }
+    }
+}
