@@ -5,6 +5,7 @@ use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
 use qhaul::lab::SiteConfig;
 use qhaul::lab::plan::{Node, Side, mac_text};
 use qhaul::lab::wait::{pause, wait_for};
@@ -105,6 +106,8 @@ fn a_standard_peer_with_arbitrary_ivs_is_opened_once_and_its_repeats_are_refused
         let open = |address: IpAddr| -> Result<UdpSocket> {
             let socket = UdpSocket::bind((address, PEER_PORT))?;
             socket.set_read_timeout(Some(Duration::from_millis(500)))?;
+            // They are read when all were sent.
+            setsockopt(&socket, RcvBufForce, &(8 << 20))?;
             Ok(socket)
         };
         addresses(Side::B).into_iter().map(open).collect::<Result<Vec<_>>>()
