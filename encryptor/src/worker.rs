@@ -1,33 +1,30 @@
 //! A worker: one core, its share of the queues of both ports, five steps: receive, transform, transmit, recycle, apply key changes.
 
+mod commands;
+mod message;
 mod oversize;
 
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
-use crossbeam::channel::{Receiver, Sender};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use tracing::error;
 
 use crate::config::Polling;
-use crate::counters::{Counters, Gauge, Tally};
+use crate::counters::{Gauge, Tally};
 use crate::drops::DropReason;
-use crate::fit::{Fit, Made};
-use crate::flows::{RxEpoch, TxEpoch};
+use crate::fit::Made;
 use crate::handover::Handover;
-use crate::policy::Policy;
-use crate::protect::{Inside, Protect};
 use crate::spi::Epoch;
-use crate::tunnel::{Egress, PlainSide};
-use crate::unprotect::Unprotect;
+use crate::tunnel::Egress;
 use crate::wire::ETH_HLEN;
-use crate::xsk::{Frame, Port, PortCounters, Statistics, Umem};
+use crate::xsk::{Frame, Port, Umem};
 use crate::{BURST, Verdict};
+
+pub use message::{Command, Event, PortReport, Queues, Transforms, Wiring};
 
 /// How long an adaptive worker spins with nothing to do before it sleeps: longer than a packet's time at rates where the
 /// wake-up would be felt, short beside a scheduler's slice.
@@ -42,128 +39,6 @@ const WAKE: Token = Token(usize::MAX);
 /// Keys made ahead of a new epoch in one turn of the loop: about ten microseconds while packets flow, more while none do.
 const AHEAD_BUSY: usize = 8;
 const AHEAD_IDLE: usize = 64;
-/// The longest that a new epoch waits for keys that are derived ahead; the rest follows while it is in use.
-const AHEAD_WITHIN: Duration = Duration::from_secs(1);
-
-/// What the control thread tells the worker. Applied between bursts, in order.
-#[derive(Debug)]
-pub enum Command {
-    /// Install an epoch for sending; it is probed, then switched to.
-    InstallTx(Box<TxEpoch>),
-    /// Send a probe of the installed epoch.
-    Probe(Epoch),
-    /// Send a padded dummy of so many bytes, with its outer IP header, in the epoch in use.
-    ProbePath(u32),
-    /// Send in the installed epoch from now on.
-    SwitchTx(Epoch),
-    /// Send in no epoch.
-    WithdrawTx,
-    /// Receive in this epoch too.
-    InstallRx(Box<RxEpoch>),
-    /// Receive in this epoch no more.
-    RetireRx(Epoch),
-    /// Go by this policy from now on.
-    SetPolicy(Arc<Policy>),
-    /// The plain side is like this now (mode `ip`).
-    PlainSide(Arc<PlainSide>),
-    /// Tell how the ports do.
-    Report,
-    /// Give everything back and end.
-    Stop,
-}
-
-/// What the worker tells the control thread.
-#[derive(Debug)]
-pub enum Event {
-    /// Traffic is sent in this epoch.
-    TxSwitched(Epoch),
-    /// A sending epoch that is no longer used, to be wiped.
-    TxRetired(Box<TxEpoch>),
-    /// Packets of this epoch can be opened.
-    RxInstalled(Epoch),
-    /// A receiving epoch that is no longer used, to be wiped.
-    RxRetired(Box<RxEpoch>),
-    /// A probe of this epoch proved genuine. Told once for each epoch installed.
-    Probed(Epoch),
-    /// Another policy is in force; the one before is handed back, so that the worker never frees it.
-    PolicyReplaced([Arc<Policy>; 2]),
-    /// A genuine padded dummy came, of so many bytes with its outer IP header.
-    PathSeen(u32),
-    /// A soft limit asks for the next epoch.
-    RotationWish,
-    /// A packet was for this next hop on the plain side, which is not resolved.
-    Wanted(IpAddr),
-    /// Tables of the plain side that are no longer used, to be freed where that takes no packet's time.
-    PlainSideRetired([Option<Arc<PlainSide>>; 2]),
-    /// How the ports do.
-    Report(Vec<PortReport>),
-    /// The worker cannot go on.
-    Failed(String),
-}
-
-/// How one queue of one port does.
-#[derive(Clone, Debug)]
-pub struct PortReport {
-    /// The interface.
-    pub interface: String,
-    /// The queue.
-    pub queue: u32,
-    /// What the port counted.
-    pub port: PortCounters,
-    /// What the kernel counted.
-    pub kernel: Statistics,
-}
-
-/// The packet path of a worker.
-#[derive(Debug)]
-pub struct Transforms {
-    /// Plain to cipher.
-    pub protect: Protect,
-    /// Cipher to plain.
-    pub unprotect: Unprotect,
-    /// What does not fit.
-    pub fit: Fit,
-}
-
-/// The memory and the queues of a worker.
-#[derive(Debug)]
-pub struct Queues {
-    /// The frames of all ports.
-    pub umem: Umem,
-    /// Its queues of the plain port.
-    pub plain: Vec<Port>,
-    /// Its queues of the cipher port.
-    pub cipher: Vec<Port>,
-    /// Entries that each fill ring is kept at.
-    pub fill: u32,
-}
-
-impl Queues {
-    /// Lets go of the ports.
-    pub fn close(self) {
-        let Queues { mut umem, plain, cipher, .. } = self;
-        for port in plain.into_iter().chain(cipher) {
-            port.close(&mut umem);
-        }
-    }
-}
-
-/// How a worker and the control thread reach each other.
-#[derive(Debug)]
-pub struct Wiring {
-    /// The worker's number, from 0 on. It is also the lane that it sends in.
-    pub number: u8,
-    /// What to do.
-    pub commands: Receiver<Command>,
-    /// What happened, and to which worker.
-    pub events: Sender<(u8, Event)>,
-    /// Wakes the control thread for events.
-    pub control: Arc<Waker>,
-    /// What is counted.
-    pub counters: Arc<Counters>,
-    /// With several workers: how packets get to the owner of their flow.
-    pub handover: Option<Handover>,
-}
 
 /// One worker. It is made on the control thread and runs on its own.
 #[derive(Debug)]
@@ -347,38 +222,6 @@ impl Worker {
         Ok(())
     }
 
-    /// Derives keys of the newest receiving epoch, and tells of it when they are there. Whether more are left.
-    fn derive_ahead(&mut self, now: Instant, count: usize) -> bool {
-        let Some((epoch, untold)) = self.installing else { return false };
-        let more = self.transforms.unprotect.derive_ahead(epoch, count);
-        let tell = untold.is_some_and(|latest| !more || now >= latest);
-        if tell {
-            self.tell(Event::RxInstalled(epoch));
-        }
-        self.installing = more.then_some((epoch, untold.filter(|_| !tell)));
-        more
-    }
-
-    /// Carries flows over to the installed sending epoch, and switches to it when that is done. Whether more are left.
-    fn carry(&mut self, count: usize) -> bool {
-        let more = self.transforms.protect.carry(count);
-        if let Some(epoch) = self.switching.take_if(|_| !more) {
-            self.switch(epoch);
-        }
-        more
-    }
-
-    fn switch(&mut self, epoch: Epoch) {
-        let (switched, old) = self.transforms.protect.switch(epoch);
-        if let Some(old) = old {
-            self.tell(Event::TxRetired(old));
-        }
-        if switched {
-            self.note_tx_flows();
-            self.tell(Event::TxSwitched(epoch));
-        }
-    }
-
     fn note_tx_flows(&mut self) {
         let flows = self.transforms.protect.active_mut().map_or(0, |epoch| epoch.flow_count());
         self.wiring.counters.set(Gauge::TxFlows, flows as u64);
@@ -460,104 +303,12 @@ impl Worker {
         }
     }
 
-    fn apply_commands(&mut self, now: Instant) -> Result<bool, crate::xsk::Error> {
-        let mut busy = false;
-        while let Ok(command) = self.wiring.commands.try_recv() {
-            busy = true;
-            self.apply(command, now)?;
-        }
-        Ok(busy)
-    }
-
-    fn apply(&mut self, command: Command, now: Instant) -> Result<(), crate::xsk::Error> {
-        let Transforms { protect, unprotect, .. } = &mut self.transforms;
-        match command {
-            Command::InstallTx(epoch) => {
-                if let Some(unused) = protect.install(epoch) {
-                    self.tell(Event::TxRetired(unused));
-                }
-            }
-            Command::Probe(epoch) => {
-                self.probe(0, |protect, frame| protect.probe(epoch, frame))?;
-            }
-            Command::ProbePath(bytes) => {
-                let bytes = bytes as usize;
-                self.probe(bytes, |protect, frame| protect.path_probe(bytes, frame))?;
-            }
-            Command::SwitchTx(epoch) => self.switching = Some(epoch),
-            Command::WithdrawTx => {
-                self.switching = None;
-                for epoch in protect.withdraw().into_iter().flatten() {
-                    self.tell(Event::TxRetired(epoch));
-                }
-            }
-            Command::InstallRx(epoch) => {
-                let number = epoch.epoch();
-                self.told &= !(1 << number.index());
-                if let Some(old) = unprotect.install(epoch) {
-                    self.tell(Event::RxRetired(old));
-                }
-                self.installing = Some((number, Some(now + AHEAD_WITHIN)));
-            }
-            Command::RetireRx(epoch) => {
-                self.installing.take_if(|(installing, _)| *installing == epoch);
-                if let Some(old) = unprotect.retire(epoch) {
-                    self.tell(Event::RxRetired(old));
-                }
-            }
-            Command::SetPolicy(policy) => {
-                let old = [protect.set_policy(policy.clone()), unprotect.set_policy(policy)];
-                self.tell(Event::PolicyReplaced(old));
-            }
-            Command::PlainSide(side) => {
-                let ingress = match protect.inside_mut() {
-                    Inside::Frames => None,
-                    Inside::Packets(ingress) => Some(ingress.follow(side.clone())),
-                };
-                let egress = unprotect.egress_mut().map(|egress| egress.follow(side));
-                self.tell(Event::PlainSideRetired([ingress, egress]));
-            }
-            Command::Report => self.report(),
-            Command::Stop => self.stopped = true,
-        }
-        Ok(())
-    }
-
-    /// Sends what `make` makes of a frame with room for `bytes`.
-    fn probe(
-        &mut self,
-        bytes: usize,
-        make: impl FnOnce(&mut Protect, &mut Frame) -> bool,
-    ) -> Result<(), crate::xsk::Error> {
-        let Some(mut frame) = self.queues.umem.alloc_for(bytes) else { return Ok(()) };
-        if !make(&mut self.transforms.protect, &mut frame) {
-            self.queues.umem.free(frame);
-            return Ok(());
-        }
-        self.outbox.push(frame);
-        let sent = self.send(Side::Cipher, 0)?;
-        self.wiring.counters.add(Tally::Probes, sent);
-        Ok(())
-    }
-
     fn tell_probed(&mut self, epoch: Epoch) {
         let bit = 1 << epoch.index();
         if self.told & bit == 0 {
             self.told |= bit;
             self.tell(Event::Probed(epoch));
         }
-    }
-
-    fn report(&mut self) {
-        let ports = self.queues.plain.iter().chain(&self.queues.cipher);
-        let report = ports.map(|port| PortReport {
-            interface: port.interface().to_string(),
-            queue: port.queue(),
-            port: port.counters(),
-            kernel: port.statistics().unwrap_or_default(),
-        });
-        let report = report.collect();
-        self.tell(Event::Report(report));
     }
 
     /// With nothing to do: spins for a while, then sleeps until a frame or a command comes.
@@ -596,23 +347,6 @@ impl Worker {
             self.tell(Event::TxRetired(epoch));
         }
         self.queues.close();
-    }
-}
-
-impl Wiring {
-    fn tell(&self, event: Event) {
-        // The control thread outlives the worker; if it is gone, so is the process soon.
-        let _ = self.events.send((self.number, event));
-        let _ = self.control.wake();
-    }
-}
-
-/// A worker that panics says so: the others run on, so that nobody would notice by their silence.
-impl Drop for Wiring {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.tell(Event::Failed("it panicked; the log says where".into()));
-        }
     }
 }
 

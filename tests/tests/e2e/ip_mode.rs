@@ -135,8 +135,10 @@ fn a_standard_peer_with_arbitrary_ivs_is_opened_once_and_its_repeats_are_refused
         }
     }
     arrived.sort_unstable();
-    ensure!(arrived == sequences, "{} of {} datagrams arrived", arrived.len(), sequences.len());
     let drops = drops_since(&after, &before);
+    let missing: Vec<&u64> = sequences.iter().filter(|sequence| !arrived.contains(sequence)).collect();
+    ensure!(missing.is_empty(), "these did not arrive: {missing:?}, dropped: {drops:?}");
+    ensure!(arrived == sequences, "{} datagrams arrived of {}", arrived.len(), sequences.len());
     let repeats = drops.get("replayed").copied().unwrap_or(0);
     ensure!(repeats == sequences.len() as u64, "{repeats} repeats were refused: {drops:?}");
     ensure!(dropped(&after, "icv") == dropped(&before, "icv"), "packets of the peer did not open");
