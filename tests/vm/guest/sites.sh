@@ -54,13 +54,15 @@ link set cipher up
 END
 }
 
-# site_file SIDE MODE: the site's configuration; waits are long, because time is short under emulation.
+# site_file SIDE MODE: the site's configuration; waits are long, because time is short under emulation. The variables `top` and
+# `cipher` are further lines of these sections, `rotate` is the period of rotations.
 site_file() {
     local peer number
     number=$(number_of "$1")
     [ "$1" = a ] && peer=b || peer=a
     cat >"$lab/site-$1.toml" <<END
 link = "vm"
+$top
 [site]
 sae = "sae-$1"
 peer_sae = "sae-$peer"
@@ -71,6 +73,7 @@ interface = "plain"
 interface = "cipher"
 address = "192.0.2.$number"
 peer = "192.0.2.$((3 - number))"
+$cipher
 [channel]
 ca = "channel-ca.pem"
 cert = "channel-$1.pem"
@@ -86,7 +89,7 @@ startup = "60s"
 [keys]
 rotate = "${rotate:-2s}"
 grace = "2s"
-hard_limit = "300s"
+hard_limit = "${hard_limit:-300s}"
 pool = 4
 [worker]
 core = $((number - 1))
@@ -124,13 +127,13 @@ END
     done
 }
 
-# start_site SIDE MODE [OPTION...]: an encryptor.
+# start_site SIDE MODE: an encryptor. With `key_log` set, it logs flow keys.
 start_site() {
-    local side=$1
     site_file "$1" "$2"
-    shift 2
-    ip netns exec "gw-$side" qhaul run --config "$lab/site-$side.toml" "$@" >"$lab/qhaul-$side.log" 2>&1 &
-    echo $! >"$lab/qhaul-$side.pid"
+    # shellcheck disable=SC2086 # options
+    ip netns exec "gw-$1" qhaul run --config "$lab/site-$1.toml" ${key_log:+--debug --debug-key-log "$lab/keys-$1"} \
+        >"$lab/qhaul-$1.log" 2>&1 &
+    echo $! >"$lab/qhaul-$1.pid"
 }
 
 # start_sites MODE: both; true if both are active in time.
