@@ -1,5 +1,7 @@
 //! The frames of the wire bench: UDP in IPv4, with what the far end needs to know in the first bytes of the payload.
 
+use qhaul::wire::checksum;
+
 /// Bytes in front of the payload: Ethernet, IPv4, UDP.
 const HEADERS: usize = 14 + 20 + 8;
 /// Bytes that the payload begins with.
@@ -30,8 +32,8 @@ pub(super) fn build(source: [u8; 6], destination: [u8; 6], size: usize, flow: u1
     let mut ip = vec![0x45, 0];
     ip.extend_from_slice(&ip_len.to_be_bytes());
     ip.extend_from_slice(&[0, 0, 0x40, 0, 64, 17, 0, 0, 10, 77, 0, 1, 10, 77, 0, 2]);
-    let checksum = !ones_sum(&ip);
-    ip[10..12].copy_from_slice(&checksum.to_be_bytes());
+    let sum = checksum(&[&ip]);
+    ip[10..12].copy_from_slice(&sum.to_be_bytes());
     frame.extend_from_slice(&ip);
     frame.extend_from_slice(&(10_000 + flow).to_be_bytes());
     frame.extend_from_slice(&[0x08, 0x68]);
@@ -69,15 +71,6 @@ pub(super) fn turn_round(frame: &mut [u8]) {
     frame[HEADERS + 3] = 0;
 }
 
-fn ones_sum(bytes: &[u8]) -> u16 {
-    let mut sum: u32 =
-        bytes.chunks_exact(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    sum as u16
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,7 +80,7 @@ mod tests {
         for size in [60, 64, 1400, 9000] {
             let mut frame = build([1; 6], [2; 6], size, 7);
             assert_eq!(frame.len(), size);
-            assert_eq!(ones_sum(&frame[14..34]), 0xffff, "RFC 1071");
+            assert_eq!(checksum(&[&frame[14..34]]), 0, "RFC 1071");
             assert_eq!(read_mark(&frame), None);
             let mark = Mark { trial: 3, echo: true, number: 0x0102_0304, sent_ns: u64::MAX / 3 };
             write_mark(&mut frame, mark);

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::super::Route;
 use super::*;
-use crate::wire::sum;
+use crate::wire::checksum;
 use crate::xsk::Umem;
 
 const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xfe]);
@@ -25,7 +25,7 @@ fn v4(source: [u8; 4], destination: [u8; 4], ttl: u8) -> Vec<u8> {
     let mut packet = vec![0x45, 0, 0, 28, 0, 0, 0x40, 0, ttl, 17, 0, 0];
     packet.extend_from_slice(&source);
     packet.extend_from_slice(&destination);
-    let sum = sum::finish(sum::sum(&packet));
+    let sum = checksum(&[&packet]);
     packet[10..12].copy_from_slice(&sum.to_be_bytes());
     packet.extend_from_slice(&[1, 2, 3, 4, 0, 8, 0, 0]);
     packet

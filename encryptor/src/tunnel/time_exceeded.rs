@@ -3,7 +3,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::wire::{EtherType, L2, MacAddr, ip_header as ip, sum};
+use crate::wire::{EtherType, L2, MacAddr, checksum, ip_header as ip};
 use crate::xsk::Frame;
 
 /// Bytes of an ICMP error with its IPv4 header at the most (RFC 1812 section 4.3.2.3).
@@ -83,9 +83,9 @@ fn about_v4(packet: &[u8], teller: &Teller) -> Option<(Head, usize)> {
     outer[8..10].copy_from_slice(&[HOP_LIMIT, ip::ICMP]);
     outer[12..16].copy_from_slice(&teller.v4.unwrap_or(header.destination).octets());
     outer[16..20].copy_from_slice(&header.source.octets());
-    let sum = sum::finish(sum::sum(outer));
+    let sum = checksum(&[outer]);
     outer[10..12].copy_from_slice(&sum.to_be_bytes());
-    write_icmp(icmp, KIND_V4, &packet[..quoted], 0);
+    write_icmp(icmp, KIND_V4, &packet[..quoted], [&[], &[]]);
     Some((Head { bytes, length }, quoted))
 }
 
@@ -106,14 +106,15 @@ fn about_v6(packet: &[u8], teller: &Teller) -> Option<(Head, usize)> {
     outer[8..24].copy_from_slice(&teller.v6.unwrap_or(destination).octets());
     outer[24..40].copy_from_slice(&source.octets());
     // The pseudo-header of RFC 8200 section 8.1: addresses, length, next header.
-    let pseudo = sum::sum(&outer[8..40]) + u32::from(payload) + u32::from(ip::ICMPV6);
-    write_icmp(icmp, KIND_V6, &packet[..quoted], pseudo);
+    let [high, low] = payload.to_be_bytes();
+    write_icmp(icmp, KIND_V6, &packet[..quoted], [&outer[8..40], &[high, low, 0, ip::ICMPV6]]);
     Some((Head { bytes, length: ip::V6_HLEN + ICMP_HLEN }, quoted))
 }
 
-fn write_icmp(icmp: &mut [u8], kind: [u8; 2], quoted: &[u8], pseudo: u32) {
+fn write_icmp(icmp: &mut [u8], kind: [u8; 2], quoted: &[u8], pseudo: [&[u8]; 2]) {
     icmp[0..2].copy_from_slice(&kind);
-    let sum = sum::finish(pseudo + sum::sum(icmp) + sum::sum(quoted));
+    let [addresses, rest] = pseudo;
+    let sum = checksum(&[addresses, rest, icmp, quoted]);
     icmp[2..4].copy_from_slice(&sum.to_be_bytes());
 }
 
@@ -218,8 +219,8 @@ mod tests {
             assert_eq!(answer.len(), 14 + header.total_length);
             assert_eq!(Some(header.source), TELLER.v4);
             assert_eq!(header.destination, Ipv4Addr::new(10, 1, 0, 1));
-            assert_eq!(sum::finish(sum::sum(&answer[14..34])), 0);
-            assert_eq!(sum::finish(sum::sum(&answer[34..])), 0);
+            assert_eq!(checksum(&[&answer[14..34]]), 0);
+            assert_eq!(checksum(&[&answer[34..]]), 0);
             assert_eq!(answer[34..36], [11, 0]);
             assert_eq!(answer[42..], original[14..14 + quoted]);
         }
@@ -233,8 +234,9 @@ mod tests {
             let header = ip::Ipv6Header::parse(&answer[14..]).unwrap();
             assert_eq!((header.total_length, header.next), (48 + quoted, ip::ICMPV6));
             assert_eq!(Some(header.source), TELLER.v6);
-            let pseudo = sum::sum(&answer[22..54]) + (8 + quoted as u32) + u32::from(ip::ICMPV6);
-            assert_eq!(sum::finish(pseudo + sum::sum(&answer[54..])), 0);
+            let [high, low] = (8 + quoted as u16).to_be_bytes();
+            let pseudo = [high, low, 0, ip::ICMPV6];
+            assert_eq!(checksum(&[&answer[22..54], &pseudo, &answer[54..]]), 0);
             assert_eq!(answer[54..56], [3, 0]);
             assert_eq!(answer[62..], original[14..14 + quoted]);
         }

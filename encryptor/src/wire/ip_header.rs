@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{be16, sum};
+use super::{be16, checksum, update_checksum};
 
 /// An IPv4 header without options.
 pub const V4_HLEN: usize = 20;
@@ -104,7 +104,7 @@ impl IpHeader {
     /// Reads an IPv4 header whose checksum holds (RFC 1812 section 5.2.2).
     pub fn parse_v4(packet: &[u8]) -> Option<IpHeader> {
         let header = Ipv4Header::parse(packet)?;
-        (sum::finish(sum::sum(&packet[..header.length])) == 0).then_some(IpHeader {
+        (checksum(&[&packet[..header.length]]) == 0).then_some(IpHeader {
             total_length: header.total_length,
             hops: header.ttl,
             source: header.source.into(),
@@ -134,7 +134,7 @@ pub fn take_hop(packet: &mut [u8]) {
     let old = word(packet, 8);
     packet[8] -= 1;
     let new = word(packet, 8);
-    let checksum = sum::update(word(packet, 10), old, new);
+    let checksum = update_checksum(word(packet, 10), old, new);
     packet[10..12].copy_from_slice(&checksum.to_be_bytes());
 }
 
@@ -172,7 +172,7 @@ mod tests {
         let mut packet =
             vec![0x46, 0, 0, 0, 0, 1, 0x20, 7, ttl, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 1, 1, 1, 1];
         packet[2..4].copy_from_slice(&length.to_be_bytes());
-        let sum = sum::finish(sum::sum(&packet));
+        let sum = checksum(&[&packet]);
         packet[10..12].copy_from_slice(&sum.to_be_bytes());
         packet.resize(40, 9);
         packet

@@ -11,7 +11,6 @@ pub mod ip_header;
 mod mpls;
 mod outer;
 mod packet;
-pub mod sum;
 mod traffic_class;
 mod view;
 
