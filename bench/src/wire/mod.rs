@@ -27,6 +27,9 @@ pub(crate) use options::Options;
 use row::Table;
 use subject::{Standing, Subject};
 
+/// Above every rotation period that makes sense to measure.
+const HARD_LIMIT: &str = "1h";
+
 /// Runs the bench, prints its rows, and removes the lab.
 pub(crate) fn run(options: &Options) -> Result<()> {
     options.check()?;
@@ -69,7 +72,9 @@ fn measure_all(options: &Options, sites: &mut Sites) -> Result<Table> {
 }
 
 fn measure_one(options: &Options, sites: &mut Sites, subject: Subject, table: &mut Table) -> Result<()> {
-    let standing = Standing::put(sites, subject, |config| config.rotate = "60s".to_owned())?;
+    let standing = Standing::put(sites, subject, |config| {
+        (config.rotate, config.hard_limit) = ("60s".to_owned(), HARD_LIMIT.to_owned());
+    })?;
     let mut bench = Bench::open(sites, options)?;
     let measured = options.sizes().iter().try_for_each(|size| bench.measure(subject, &standing, size, table));
     bench.close()?;
@@ -83,7 +88,7 @@ fn measure_one(options: &Options, sites: &mut Sites, subject: Subject, table: &m
 /// What rotation costs: frames lost at a rate that loses none without, and round trips beside it.
 fn measure_rotation(options: &Options, sites: &mut Sites, rotate: &str, table: &mut Table) -> Result<()> {
     let standing = Standing::put(sites, Subject::Qhaul, |config| {
-        config.rotate = rotate.to_owned();
+        (config.rotate, config.hard_limit) = (rotate.to_owned(), HARD_LIMIT.to_owned());
         config.pool = 64;
     })?;
     let mut bench = Bench::open(sites, options)?;
