@@ -12,16 +12,12 @@ mod mss;
 use std::time::Instant;
 
 use crate::BURST;
-use crate::budget::Budget;
 use crate::drops::DropReason;
-use crate::icmp::packet_too_big;
+use crate::icmp::{Problem, Teller, Voice};
 use crate::wire::{EtherType, L2};
 use crate::xsk::{Frame, Umem};
 
 use fragment::Cut;
-
-/// ICMP errors in a second, and at once, at the most (RFC 1812 section 4.3.2.8, RFC 4443 section 2.4 f).
-const ERRORS: u32 = 100;
 
 /// What is done about a packet that does not fit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Deserialize)]
@@ -67,13 +63,13 @@ pub struct Fit {
     sizes: Sizes,
     /// Bytes of the largest plain frame that one packet carries.
     largest: usize,
-    errors: Budget,
+    voice: Voice,
 }
 
 impl Fit {
     /// `largest`: bytes of the largest plain frame that one packet carries.
     pub fn new(sizes: Sizes, largest: usize) -> Fit {
-        Fit { sizes, largest, errors: Budget::new(ERRORS, ERRORS) }
+        Fit { sizes, largest, voice: Voice::new(Teller::default()) }
     }
 
     /// Lowers the MSS of a TCP SYN, if that is asked for.
@@ -82,59 +78,51 @@ impl Fit {
             return;
         }
         if let Some(l2) = L2::parse(frame.data()) {
-            let mtu = self.largest.saturating_sub(l2.payload);
-            mss::clamp(frame.data_mut(), &l2, mtu);
+            mss::clamp(frame.data_mut(), &l2, self.mtu(&l2));
         }
     }
 
-    /// Deals with a frame that does not fit. Its fragments and the answer to its sender are added to `made`; how many fragments
-    /// there are, or why there are none. The frame itself has done its duty in either case.
+    /// Deals with a frame that does not fit: it is cut, or turns into the answer to its sender, and what was made of it is added to
+    /// `made`; or it ends here. How many fragments there are, or why there are none.
     pub fn handle(
         &mut self,
-        frame: &Frame,
+        mut frame: Frame,
         umem: &mut Umem,
         made: &mut Made,
         now: Instant,
     ) -> Result<usize, DropReason> {
-        let l2 = L2::parse(frame.data()).ok_or(DropReason::Runt)?;
-        if frame.len() <= self.largest {
-            return Err(DropReason::TooBig);
+        let cut = self.cut(&frame, umem, &mut made.fragments);
+        match cut == Err(DropReason::TooBig) && self.tell(&mut frame, now) {
+            true => made.replies.push(frame),
+            false => umem.free(frame),
         }
-        let mtu = self.largest.saturating_sub(l2.payload);
-        if self.sizes.oversize == Oversize::Fragment && l2.ethertype == EtherType::IPV4 {
-            let (head, packet) = frame.data().split_at(l2.payload);
-            if let Some(cut) = Cut::new(head, packet, mtu) {
-                let cut = write_fragments(cut, self.largest, umem, &mut made.fragments);
-                return cut.ok_or(DropReason::NoBuffer);
-            }
-        }
-        if self.sizes.oversize != Oversize::Drop {
-            self.tell(frame, &l2, mtu, umem, &mut made.replies, now);
-        }
-        Err(DropReason::TooBig)
+        cut
     }
 
-    fn tell(
-        &mut self,
-        about: &Frame,
-        l2: &L2,
-        mtu: usize,
-        umem: &mut Umem,
-        replies: &mut Vec<Frame>,
-        now: Instant,
-    ) {
-        self.errors.refill(now);
-        let Ok(mtu) = u16::try_from(mtu) else { return };
-        if !self.errors.take() {
-            return;
+    fn cut(&self, frame: &Frame, umem: &mut Umem, fragments: &mut Vec<Frame>) -> Result<usize, DropReason> {
+        let l2 = L2::parse(frame.data()).ok_or(DropReason::Runt)?;
+        let may_cut = self.sizes.oversize == Oversize::Fragment && l2.ethertype == EtherType::IPV4;
+        if !may_cut || frame.len() <= self.largest {
+            return Err(DropReason::TooBig);
         }
-        let Some(mut reply) = umem.alloc() else { return };
-        if packet_too_big(about.data(), l2, mtu, &mut reply) {
-            replies.push(reply);
-        } else {
-            self.errors.refund();
-            umem.free(reply);
+        let (head, packet) = frame.data().split_at(l2.payload);
+        let cut = Cut::new(head, packet, self.mtu(&l2)).ok_or(DropReason::TooBig)?;
+        write_fragments(cut, self.largest, umem, fragments).ok_or(DropReason::NoBuffer)
+    }
+
+    /// Turns the frame into the answer to its sender, if there is one. One that fits and only lacks room around it is not answered.
+    fn tell(&mut self, frame: &mut Frame, now: Instant) -> bool {
+        if self.sizes.oversize == Oversize::Drop || frame.len() <= self.largest {
+            return false;
         }
+        let mtu = L2::parse(frame.data()).and_then(|l2| u16::try_from(self.mtu(&l2)).ok());
+        self.voice.refill(now);
+        mtu.is_some_and(|mtu| self.voice.tell(frame, Problem::TooBig(mtu)))
+    }
+
+    /// Bytes of the largest packet that goes on behind such a link layer's header.
+    fn mtu(&self, l2: &L2) -> usize {
+        self.largest.saturating_sub(l2.payload)
     }
 }
 

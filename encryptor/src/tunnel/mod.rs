@@ -8,10 +8,8 @@ mod egress;
 mod gateway;
 mod ingress;
 mod plain_side;
-mod time_exceeded;
 
 pub use egress::{Egress, Wanted};
 pub use gateway::{Delivery, Entry, Gateway, put_on, strip};
 pub use ingress::Ingress;
 pub use plain_side::{MAX_NEIGHBOURS, MAX_ROUTES, Miss, PlainSide, Route};
-pub use time_exceeded::Teller;

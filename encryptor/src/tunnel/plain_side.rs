@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::time_exceeded::Teller;
+use crate::icmp::Teller;
 use crate::wire::MacAddr;
 
 /// Routes that are kept at the most.

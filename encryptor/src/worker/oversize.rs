@@ -12,11 +12,10 @@ impl Worker {
     pub(super) fn fit_oversize(&mut self, cipher: usize, now: Instant) -> Result<u64, crate::xsk::Error> {
         let (umem, counters) = (&mut self.queues.umem, &self.wiring.counters);
         for frame in self.oversize.drain(..) {
-            match self.transforms.fit.handle(&frame, umem, &mut self.made, now) {
+            match self.transforms.fit.handle(frame, umem, &mut self.made, now) {
                 Ok(fragments) => counters.add(Tally::FragmentsAdded, fragments.saturating_sub(1) as u64),
                 Err(reason) => counters.add_dropped(reason, 1),
             }
-            umem.free(frame);
         }
         let mut sent = 0;
         while !self.made.fragments.is_empty() {
