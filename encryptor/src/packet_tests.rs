@@ -2,6 +2,7 @@
 
 mod any_iv;
 mod policy;
+mod routed;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

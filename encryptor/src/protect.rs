@@ -11,6 +11,7 @@ use crate::classify::{FlowId, classify};
 use crate::drops::DropReason;
 use crate::esp::{largest_payload, tail_len, write_trailer};
 use crate::flows::{Admission, FlowHash, TxEpoch};
+use crate::icmp::Voice;
 use crate::policy::{Decision, Direction, Policy};
 use crate::spi::{Epoch, Spi};
 use crate::tunnel::{Entry, Ingress, strip};
@@ -57,6 +58,14 @@ impl Inside {
         match self {
             Inside::Frames => Ok(Entry { next: NextHeader::Ethernet, length: frame.len() }),
             Inside::Packets(ingress) => ingress.admit(frame),
+        }
+    }
+
+    /// Who tells senders of errors, where we are their router.
+    pub fn voice_mut(&mut self) -> Option<&mut Voice> {
+        match self {
+            Inside::Frames => None,
+            Inside::Packets(ingress) => Some(ingress.voice_mut()),
         }
     }
 

@@ -63,6 +63,7 @@ pub struct Fit {
     sizes: Sizes,
     /// Bytes of the largest plain frame that one packet carries.
     largest: usize,
+    /// Who tells senders where there is no router.
     voice: Voice,
 }
 
@@ -83,16 +84,17 @@ impl Fit {
     }
 
     /// Deals with a frame that does not fit: it is cut, or turns into the answer to its sender, and what was made of it is added to
-    /// `made`; or it ends here. How many fragments there are, or why there are none.
+    /// `made`; or it ends here. How many fragments there are, or why there are none. `router`: who tells the sender, if there is one.
     pub fn handle(
         &mut self,
         mut frame: Frame,
         umem: &mut Umem,
         made: &mut Made,
+        router: Option<&mut Voice>,
         now: Instant,
     ) -> Result<usize, DropReason> {
         let cut = self.cut(&frame, umem, &mut made.fragments);
-        match cut == Err(DropReason::TooBig) && self.tell(&mut frame, now) {
+        match cut == Err(DropReason::TooBig) && self.tell(&mut frame, router, now) {
             true => made.replies.push(frame),
             false => umem.free(frame),
         }
@@ -111,13 +113,14 @@ impl Fit {
     }
 
     /// Turns the frame into the answer to its sender, if there is one. One that fits and only lacks room around it is not answered.
-    fn tell(&mut self, frame: &mut Frame, now: Instant) -> bool {
+    fn tell(&mut self, frame: &mut Frame, router: Option<&mut Voice>, now: Instant) -> bool {
         if self.sizes.oversize == Oversize::Drop || frame.len() <= self.largest {
             return false;
         }
         let mtu = L2::parse(frame.data()).and_then(|l2| u16::try_from(self.mtu(&l2)).ok());
-        self.voice.refill(now);
-        mtu.is_some_and(|mtu| self.voice.tell(frame, Problem::TooBig(mtu)))
+        let voice = router.unwrap_or(&mut self.voice);
+        voice.refill(now);
+        mtu.is_some_and(|mtu| voice.tell(frame, Problem::TooBig(mtu)))
     }
 
     /// Bytes of the largest packet that goes on behind such a link layer's header.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::icmp::ERRORS_PER_SECOND;
+use crate::icmp::{ERRORS_PER_SECOND, Teller, Voice};
 use crate::wire::{Ipv4, checksum};
 
 /// What one packet carries in these tests: 1,414 bytes of frame, 1,400 of packet.
@@ -26,19 +26,21 @@ struct Rig {
     umem: Umem,
     fit: Fit,
     made: Made,
+    router: Option<Voice>,
 }
 
 impl Rig {
     fn new(oversize: Oversize) -> Rig {
         let sizes = Sizes { oversize, mss_clamp: false };
-        Rig { umem: Umem::new(CHUNKS, 2048).unwrap(), fit: Fit::new(sizes, LARGEST), made: Made::default() }
+        let umem = Umem::new(CHUNKS, 2048).unwrap();
+        Rig { umem, fit: Fit::new(sizes, LARGEST), made: Made::default(), router: None }
     }
 
     /// How many fragments, or the reason; lengths of the fragments; how many answers.
     fn handle(&mut self, bytes: &[u8], now: Instant) -> (Result<usize, DropReason>, Vec<usize>, usize) {
         let mut frame = self.umem.alloc().unwrap();
         assert!(frame.fill_from(bytes));
-        let outcome = self.fit.handle(frame, &mut self.umem, &mut self.made, now);
+        let outcome = self.fit.handle(frame, &mut self.umem, &mut self.made, self.router.as_mut(), now);
         let lengths = self.made.fragments.iter().map(Frame::len).collect();
         let replies = self.made.replies.len();
         let made = self.made.fragments.drain(..).chain(self.made.replies.drain(..));
@@ -74,7 +76,7 @@ fn a_tag_takes_its_bytes_from_the_packet() {
     let mut rig = Rig::new(Oversize::Fragment);
     let mut frame = rig.umem.alloc().unwrap();
     assert!(frame.fill_from(&tagged));
-    assert_eq!(rig.fit.handle(frame, &mut rig.umem, &mut rig.made, Instant::now()), Ok(2));
+    assert_eq!(rig.fit.handle(frame, &mut rig.umem, &mut rig.made, None, Instant::now()), Ok(2));
     for fragment in &rig.made.fragments {
         assert!(fragment.len() <= LARGEST);
         assert_eq!(fragment.data()[..18], tagged[..18]);
@@ -96,12 +98,32 @@ fn errors_are_limited_and_come_back_with_time() {
 }
 
 #[test]
+fn a_router_tells_by_its_own_name_and_within_its_own_bounds() {
+    let mut rig = Rig::new(Oversize::Fragment);
+    let teller = Teller { v4: Some([10, 0, 0, 254].into()), v6: Some([0xfe; 16].into()) };
+    let mut router = Voice::new(teller);
+    let now = Instant::now();
+    for (packet, at, source) in [(v4(0x4000, 1480), 26, &[10, 0, 0, 254][..]), (v6(1460), 22, &[0xfe; 16])] {
+        let mut frame = rig.umem.alloc().unwrap();
+        assert!(frame.fill_from(&packet));
+        let outcome = rig.fit.handle(frame, &mut rig.umem, &mut rig.made, Some(&mut router), now);
+        assert_eq!(outcome, Err(DropReason::TooBig));
+        let reply = rig.made.replies.pop().expect("an answer");
+        assert_eq!(reply.data()[at..at + source.len()], *source);
+        rig.umem.free(reply);
+    }
+    rig.router = Some(router);
+    let told = (0..300).map(|_| rig.handle(&v6(1460), now).2).sum::<usize>();
+    assert_eq!(told, ERRORS_PER_SECOND as usize - 2, "what it told before counts");
+}
+
+#[test]
 fn without_buffers_a_frame_is_dropped_whole() {
     let mut rig = Rig::new(Oversize::Fragment);
     let mut frame = rig.umem.alloc().unwrap();
     assert!(frame.fill_from(&v4(0, 1480)));
     let hoard: Vec<Frame> = (0..CHUNKS - 2).map(|_| rig.umem.alloc().unwrap()).collect();
-    let outcome = rig.fit.handle(frame, &mut rig.umem, &mut rig.made, Instant::now());
+    let outcome = rig.fit.handle(frame, &mut rig.umem, &mut rig.made, None, Instant::now());
     assert_eq!((outcome, rig.made.fragments.len(), rig.umem.available()), (Err(DropReason::NoBuffer), 0, 2));
     hoard.into_iter().for_each(|frame| rig.umem.free(frame));
 }

@@ -34,6 +34,11 @@ impl Ingress {
         self.voice.refill(now);
     }
 
+    /// Who tells senders of errors.
+    pub fn voice_mut(&mut self) -> &mut Voice {
+        &mut self.voice
+    }
+
     /// Judges a frame; see [`Gateway::admit`].
     pub fn admit(&self, frame: &[u8]) -> Result<Entry, DropReason> {
         self.gateway.admit(frame)

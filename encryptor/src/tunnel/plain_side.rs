@@ -1,7 +1,7 @@
 //! The plain side as the kernel knows it: a read-only table that the control thread makes and the worker looks up.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use crate::icmp::Teller;
 use crate::wire::MacAddr;
@@ -69,20 +69,24 @@ impl PlainSide {
         self.own.contains(&address)
     }
 
-    /// The addresses that ICMP errors come from: the first of each family, an IPv6 one that is not link-local if there is one.
+    /// The addresses that ICMP errors come from: the first of each family that is not link-local, or else the first.
     pub fn teller(&self) -> Teller {
-        let v4 = |address: &IpAddr| match address {
-            IpAddr::V4(v4) => Some(*v4),
-            IpAddr::V6(_) => None,
+        let v4 = || {
+            self.own.iter().filter_map(|address| match address {
+                IpAddr::V4(v4) => Some(*v4),
+                IpAddr::V6(_) => None,
+            })
         };
-        let v6 = |address: &IpAddr| match address {
-            IpAddr::V4(_) => None,
-            IpAddr::V6(v6) => Some(*v6),
+        let v6 = || {
+            self.own.iter().filter_map(|address| match address {
+                IpAddr::V4(_) => None,
+                IpAddr::V6(v6) => Some(*v6),
+            })
         };
-        let all: Vec<Ipv6Addr> = self.own.iter().filter_map(v6).collect();
-        let global = all.iter().find(|address| !address.is_unicast_link_local());
-        let v4: Option<Ipv4Addr> = self.own.iter().find_map(v4);
-        Teller { v4, v6: global.or(all.first()).copied() }
+        Teller {
+            v4: v4().find(|address| !address.is_link_local()).or_else(|| v4().next()),
+            v6: v6().find(|address| !address.is_unicast_link_local()).or_else(|| v6().next()),
+        }
     }
 
     /// The hardware address of the next hop towards `destination`, by the longest prefix.
@@ -116,6 +120,8 @@ fn first_bits(address: u128, length: u8) -> u128 {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     fn address(text: &str) -> IpAddr {
@@ -185,9 +191,17 @@ mod tests {
         let teller = side().teller();
         assert_eq!(teller.v4.map(IpAddr::from), Some(address("10.1.0.254")));
         assert_eq!(teller.v6.map(IpAddr::from), Some(address("fd01::fe")));
-        let local = PlainSide::new(vec![address("fe80::1")], [], []).teller();
-        assert_eq!(local.v6.map(IpAddr::from), Some(address("fe80::1")));
-        assert_eq!(local.v4, None);
+        let cases = [
+            (&["169.254.0.1", "10.1.0.254", "10.1.0.253"][..], Some("10.1.0.254"), None),
+            (&["169.254.0.1", "fe80::1"], Some("169.254.0.1"), Some("fe80::1")),
+            (&["fe80::1", "fd01::fe", "fd01::fd"], None, Some("fd01::fe")),
+        ];
+        for (own, v4, v6) in cases {
+            let own = own.iter().map(|text| address(text)).collect();
+            let teller = PlainSide::new(own, [], []).teller();
+            assert_eq!(teller.v4.map(IpAddr::from), v4.map(address));
+            assert_eq!(teller.v6.map(IpAddr::from), v6.map(address));
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Queues, Side, Worker, kick};
+use super::{Queues, Side, Transforms, Worker, kick};
 use crate::BURST;
 use crate::counters::Tally;
 use crate::drops::DropReason;
@@ -11,8 +11,10 @@ impl Worker {
     /// Cuts what was too big, or makes the answer to its sender. How many packets went to the cipher port.
     pub(super) fn fit_oversize(&mut self, cipher: usize, now: Instant) -> Result<u64, crate::xsk::Error> {
         let (umem, counters) = (&mut self.queues.umem, &self.wiring.counters);
+        let Transforms { protect, fit, .. } = &mut self.transforms;
         for frame in self.oversize.drain(..) {
-            match self.transforms.fit.handle(frame, umem, &mut self.made, now) {
+            let router = protect.inside_mut().voice_mut();
+            match fit.handle(frame, umem, &mut self.made, router, now) {
                 Ok(fragments) => counters.add(Tally::FragmentsAdded, fragments.saturating_sub(1) as u64),
                 Err(reason) => counters.add_dropped(reason, 1),
             }
