@@ -26,7 +26,8 @@ macro_rules! tallies {
 tallies! {
     /// Frames received from the plain port's sockets.
     PlainIn = "plain_in";
-    /// Packets handed to the cipher port, probes left out. PlainIn + FragmentsAdded = CipherOut + the TX drops.
+    /// Packets handed to the cipher port, probes left out. PlainIn + FragmentsAdded + IcmpAdded =
+    /// CipherOut + the TX drops.
     CipherOut = "cipher_out";
     /// Packets received from the cipher port's sockets.
     CipherIn = "cipher_in";
@@ -34,6 +35,8 @@ tallies! {
     PlainOut = "plain_out";
     /// Frames that fragmentation added: one that was cut in three counts two.
     FragmentsAdded = "fragments_added";
+    /// ICMP errors made for hosts behind the peer, whose packets are among the RX drops: put through like frames of the plain side.
+    IcmpAdded = "icmp_added";
     /// ICMP errors handed to the plain port, for senders of frames that are among the TX drops. They are not in PlainOut.
     IcmpOut = "icmp_out";
     /// Genuine dummy packets received: the peer's probes.

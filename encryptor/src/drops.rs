@@ -98,7 +98,7 @@ reasons! {
     /// RX, mode ip: an address that no router forwards.
     InnerAddress = "inner_address", "mode ip: the inner packet is from or to an address that no router forwards";
     /// RX, mode ip: the hops have run out.
-    InnerTtl = "inner_ttl", "mode ip: the inner packet's TTL or hop limit ran out";
+    InnerTtl = "inner_ttl", "mode ip: the inner packet's TTL or hop limit ran out; the sender is told, within bounds";
     /// RX, mode ip: no route.
     NoRoute = "no_route", "mode ip: no route over the plain port leads to the inner packet's destination";
     /// RX, mode ip: the next hop on the plain side is not known.

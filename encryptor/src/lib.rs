@@ -61,6 +61,7 @@ pub enum Verdict {
     HandOver(u8),
     /// It ends here, for this reason.
     Drop(drops::DropReason),
-    /// It ended here, for this reason, and holds the ICMP error that goes back to where it came from.
+    /// It ended here, for this reason, and holds the ICMP error that goes back to where it came from: out of the plain port, or
+    /// through the tunnel.
     Answer(drops::DropReason),
 }

@@ -126,7 +126,7 @@ pub struct WorkerStatus {
     pub counters: WorkerCounters,
 }
 
-/// What a worker counted, or all. plain_in + fragments_added = cipher_out + TX drops; cipher_in = plain_out + dummies_in + RX drops.
+/// What a worker counted, or all. plain_in + fragments_added + icmp_added = cipher_out + TX drops; cipher_in = plain_out + dummies_in + RX drops.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct WorkerCounters {
     /// Frames, packets and bytes by name.

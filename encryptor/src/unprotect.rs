@@ -1,7 +1,7 @@
 //! From ESP packets to plain frames, a burst at a time, in the order of `docs/protocol.md`, section 5.
 //!
 //! Nothing that a forged packet carries changes any state: flow state is stored and the replay window marked only
-//! after the packet proved genuine. Nothing is ever sent in reply.
+//! after the packet proved genuine. Only then, and only in mode `ip`, can there be a reply: an ICMP error, through the tunnel.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -176,7 +176,7 @@ impl Worker {
         }
         self.transforms.unprotect.burst(&mut self.batch, &mut self.verdicts, now);
         self.wiring.counters.add(Tally::CipherIn, received as u64);
-        self.settle_unprotected(queue % self.queues.plain.len())?;
+        self.settle_unprotected(queue % self.queues.plain.len(), now)?;
         Ok(true)
     }
 
@@ -203,11 +203,11 @@ impl Worker {
         self.wiring.counters.add(Tally::TakenOver, taken);
         self.wiring.counters.add_dropped(DropReason::HandoverFull, lost);
         self.transforms.unprotect.burst_handed_over(&mut self.batch, &from, &mut self.verdicts, now);
-        self.settle_unprotected(0)?;
+        self.settle_unprotected(0, now)?;
         Ok(true)
     }
 
-    fn settle_unprotected(&mut self, out: usize) -> Result<(), crate::xsk::Error> {
+    fn settle_unprotected(&mut self, out: usize, now: Instant) -> Result<(), crate::xsk::Error> {
         let unprotect = &mut self.transforms.unprotect;
         let counters = &self.wiring.counters;
         counters.add(Tally::Derivations, unprotect.take_derivations());
@@ -216,6 +216,9 @@ impl Worker {
         wanted.into_iter().for_each(|address| self.tell(Event::Wanted(address)));
         let sent = self.settle(Side::Plain, out)?;
         self.wiring.counters.add(Tally::PlainOut, sent);
+        if !self.made.replies.is_empty() {
+            self.answer_peer(out, now)?;
+        }
         if let Some(handover) = &mut self.wiring.handover {
             handover.wake();
         }

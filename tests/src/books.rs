@@ -20,11 +20,11 @@ pub fn imbalance(status: &Status) -> Option<String> {
         let reasons = DropReason::ALL.iter().filter(|reason| is_tx(**reason) == tx);
         reasons.map(|reason| row(&status.counters.drops, reason.name())).sum()
     };
-    let to_send = tally(Tally::PlainIn) + tally(Tally::FragmentsAdded);
+    let to_send = tally(Tally::PlainIn) + tally(Tally::FragmentsAdded) + tally(Tally::IcmpAdded);
     let sent = tally(Tally::CipherOut) + dropped(true);
     let received = tally(Tally::PlainOut) + tally(Tally::Dummies) + dropped(false);
     let accounts = [
-        ("plain_in and fragments_added against cipher_out and TX drops", to_send, sent),
+        ("plain_in, fragments_added and icmp_added against cipher_out and TX drops", to_send, sent),
         ("cipher_in against plain_out, dummies_in and RX drops", tally(Tally::CipherIn), received),
         ("handed_over against taken_over", tally(Tally::HandedOver), tally(Tally::TakenOver)),
         program(status, "plain"),

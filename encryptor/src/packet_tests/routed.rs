@@ -38,9 +38,13 @@ fn v6_of(site: u8, last: u8) -> Ipv6Addr {
 
 /// Site 1 sends, site 2 receives.
 fn rig() -> Rig {
+    between(1, 2)
+}
+
+fn between(from: u8, to: u8) -> Rig {
     let Rig { umem, protect, unprotect, now } = Rig::linked();
-    let protect = protect.carrying(Inside::Packets(Box::new(Ingress::new(gateway(1)))));
-    let unprotect = unprotect.through(Egress::new(gateway(2)));
+    let protect = protect.carrying(Inside::Packets(Box::new(Ingress::new(gateway(from)))));
+    let unprotect = unprotect.through(Egress::new(gateway(to)));
     Rig { umem, protect, unprotect, now }
 }
 
@@ -162,4 +166,63 @@ fn fragments_cross_as_packets_of_their_own_one_hop_on_at_each_gateway() {
         payload.extend(ip.payload);
     }
     assert_eq!(payload, about[34..]);
+}
+
+/// What the receiver makes of a packet whose hops run out there, for its own way in; `None`: nothing.
+fn returned(rig: &mut Rig, plain: &[u8]) -> Option<Vec<u8>> {
+    let sealed = rig.sealed(plain);
+    let (mut frames, mut verdicts) = ([rig.frame(&sealed)], ArrayVec::new());
+    rig.unprotect.burst(&mut frames, &mut verdicts, rig.now);
+    let returned = match verdicts[0] {
+        Verdict::Answer(DropReason::InnerTtl) => Some(frames[0].data().to_vec()),
+        Verdict::Drop(DropReason::InnerTtl) => None,
+        verdict => panic!("{verdict:?}"),
+    };
+    frames.into_iter().for_each(|frame| rig.umem.free(frame));
+    returned
+}
+
+#[test]
+fn a_host_behind_the_peer_is_told_through_the_tunnel_when_the_hops_run_out() {
+    let (mut there, mut back) = (rig(), between(2, 1));
+    for (about, source_at, gateway, kind_at, kind) in [
+        (v4(0, 2, 600), 26, &v4_of(2, 254).octets()[..], 34, 11),
+        (v6(2, 600), 22, &v6_of(2, 254).octets(), 54, 3),
+    ] {
+        let error = returned(&mut there, &about).expect("an answer");
+        let sealed = back.sealed(&error);
+        let arrived = back.fate(&sealed).expect("the sender's gateway delivers it");
+        assert_eq!(arrived[..14], [&HOST.0[..], &MAC.0, &about[12..14]].concat());
+        assert_eq!(arrived[source_at..source_at + gateway.len()], *gateway);
+        assert_eq!(arrived[kind_at..kind_at + 2], [kind, 0]);
+        let quoted = arrived.len() - kind_at - 8;
+        let mut as_it_came = about[14..14 + quoted].to_vec();
+        crate::wire::ip_header::take_hop(&mut as_it_came);
+        assert_eq!(arrived[kind_at + 8..], as_it_came);
+    }
+}
+
+#[test]
+fn a_receiver_tells_of_hops_within_bounds_and_never_of_errors_or_later_fragments() {
+    let mut rig = rig();
+    let error = {
+        let mut frame = with(v4(0, 2, 100), 34, 11);
+        (frame[23], frame[24], frame[25]) = (ICMP, 0, 0);
+        let sum = checksum(&[&frame[14..34]]);
+        frame[24..26].copy_from_slice(&sum.to_be_bytes());
+        frame
+    };
+    for (what, about, told) in [
+        ("UDP", v4(DF, 2, 100), true),
+        ("a first fragment", v4(0x2000, 2, 104), true),
+        ("a later fragment", v4(0x0010, 2, 100), false),
+        ("an error", error, false),
+        ("IPv6", v6(2, 100), true),
+    ] {
+        assert_eq!(returned(&mut rig, &about).is_some(), told, "{what}");
+    }
+    let told = (0..200).filter(|_| returned(&mut rig, &v6(2, 100)).is_some()).count();
+    assert_eq!(told, 97, "three of a hundred were told before");
+    rig.now += Duration::from_secs(1);
+    assert!(returned(&mut rig, &v6(2, 100)).is_some());
 }

@@ -1,5 +1,5 @@
-//! The way out: opened packets are judged and sent to their next hop; next hops that are not resolved are asked for, within
-//! bounds.
+//! The way out: opened packets are judged and sent to their next hop, or answered; next hops that are not resolved are asked for.
+//! Both are done within bounds.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -7,10 +7,12 @@ use std::time::Instant;
 
 use arrayvec::ArrayVec;
 
-use super::{Gateway, PlainSide, put_on};
+use super::{Delivery, Gateway, PlainSide, frame_as, put_on};
 use crate::Verdict;
 use crate::budget::Budget;
-use crate::wire::NextHeader;
+use crate::drops::DropReason;
+use crate::icmp::{Problem, Voice};
+use crate::wire::{EtherType, NextHeader};
 use crate::xsk::Frame;
 
 /// Next hops asked for, a second and at once, at the most: the peer's hosts decide how many there are.
@@ -27,32 +29,39 @@ pub struct Egress {
     gateway: Gateway,
     wanted: Wanted,
     asks: Budget,
+    voice: Voice,
 }
 
 impl Egress {
     /// The way out through this gateway.
     pub fn new(gateway: Gateway) -> Egress {
-        Egress { gateway, wanted: Wanted::new(), asks: Budget::new(ASKS_PER_SECOND, ASKS_PER_SECOND) }
+        let voice = Voice::new(gateway.side.teller());
+        let asks = Budget::new(ASKS_PER_SECOND, ASKS_PER_SECOND);
+        Egress { gateway, wanted: Wanted::new(), asks, voice }
     }
 
     /// Takes a new table; gives the old one back.
     pub fn follow(&mut self, side: Arc<PlainSide>) -> Arc<PlainSide> {
+        self.voice.speak_as(side.teller());
         std::mem::replace(&mut self.gateway.side, side)
     }
 
     /// Lets time pass.
     pub fn refill(&mut self, now: Instant) {
         self.asks.refill(now);
+        self.voice.refill(now);
     }
 
     /// Makes a frame for the next hop of the `payload` bytes that begin `start` bytes behind the front of `frame`, if they are a
-    /// packet of the kind `next` that may go.
+    /// packet of the kind `next` that may go. If its hops ran out it becomes the answer to its sender: a frame as the plain side sends
+    /// them, for the way in.
     pub fn emit(&mut self, frame: &mut Frame, start: usize, payload: usize, next: NextHeader) -> Verdict {
         match self.gateway.deliver(&frame.data()[start..start + payload], next) {
             Ok(delivery) => {
                 put_on(frame, start, &delivery, self.gateway.mac);
                 Verdict::Send
             }
+            Err((DropReason::InnerTtl, _)) => self.answer(frame, start, payload, next),
             Err((reason, wanted)) => {
                 if let Some(address) = wanted {
                     self.want(address);
@@ -65,6 +74,16 @@ impl Egress {
     /// The next hops that were missed since the last call.
     pub fn take_wanted(&mut self) -> Wanted {
         std::mem::take(&mut self.wanted)
+    }
+
+    fn answer(&mut self, frame: &mut Frame, start: usize, payload: usize, next: NextHeader) -> Verdict {
+        let ethertype = if next == NextHeader::Ipv4 { EtherType::IPV4 } else { EtherType::IPV6 };
+        let ours = self.gateway.mac;
+        frame_as(frame, start, &Delivery { to: ours, ethertype, length: payload }, ours);
+        match self.voice.tell(frame, Problem::TimeExceeded) {
+            true => Verdict::Answer(DropReason::InnerTtl),
+            false => Verdict::Drop(DropReason::InnerTtl),
+        }
     }
 
     fn want(&mut self, address: IpAddr) {

@@ -115,14 +115,19 @@ pub fn strip(frame: &mut Frame, length: usize) {
 
 /// Makes a frame of the packet that begins `start` bytes, at least an Ethernet header, behind the front of `frame`, one hop on.
 pub fn put_on(frame: &mut Frame, start: usize, delivery: &Delivery, from: MacAddr) {
+    frame_as(frame, start, delivery, from);
+    take_hop(&mut frame.data_mut()[ETH_HLEN..]);
+}
+
+/// The same with the hops that it had.
+pub fn frame_as(frame: &mut Frame, start: usize, delivery: &Delivery, from: MacAddr) {
     let stripped = frame.advance(start - ETH_HLEN);
     debug_assert!(stripped, "the packet was read from it");
     frame.truncate(ETH_HLEN + delivery.length);
-    let (header, packet) = frame.data_mut().split_at_mut(ETH_HLEN);
+    let header = &mut frame.data_mut()[..ETH_HLEN];
     header[0..6].copy_from_slice(&delivery.to.0);
     header[6..12].copy_from_slice(&from.0);
     header[12..14].copy_from_slice(&delivery.ethertype.0.to_be_bytes());
-    take_hop(packet);
 }
 
 fn is_group(address: IpAddr) -> bool {

@@ -1,4 +1,4 @@
-//! A worker's second pass: over frames that one packet does not carry.
+//! A worker's second pass: over frames that one packet does not carry, and over what it made itself.
 
 use std::time::Instant;
 
@@ -24,10 +24,7 @@ impl Worker {
             let burst = self.made.fragments.len().min(BURST);
             self.batch.extend(self.made.fragments.drain(..burst));
             self.transforms.protect.burst(&mut self.batch, &mut self.verdicts, now);
-            sent += self.settle(Side::Cipher, cipher)?;
-            // None is, for they were made to fit; if one were, it would end here and not be cut on and on.
-            self.wiring.counters.add_dropped(DropReason::TooBig, self.oversize.len() as u64);
-            self.oversize.drain(..).for_each(|frame| self.queues.umem.free(frame));
+            sent += self.settle_made(cipher)?;
         }
         Ok(sent)
     }
@@ -42,5 +39,23 @@ impl Worker {
         self.made.replies.drain(..).for_each(|frame| umem.free(frame));
         self.wiring.counters.add(Tally::IcmpOut, sent as u64);
         Ok(())
+    }
+
+    /// Sends ICMP errors to hosts behind the peer, on the way of the plain side's frames, and so under its rules.
+    pub(super) fn answer_peer(&mut self, queue: usize, now: Instant) -> Result<(), crate::xsk::Error> {
+        self.batch.append(&mut self.made.replies);
+        self.wiring.counters.add(Tally::IcmpAdded, self.batch.len() as u64);
+        self.transforms.protect.burst(&mut self.batch, &mut self.verdicts, now);
+        let sent = self.settle_made(queue % self.queues.cipher.len())?;
+        self.wiring.counters.add(Tally::CipherOut, sent);
+        Ok(())
+    }
+
+    /// Settles what the worker made. It was made to fit; if a frame did not, it would end here and not be worked on and on.
+    fn settle_made(&mut self, cipher: usize) -> Result<u64, crate::xsk::Error> {
+        let sent = self.settle(Side::Cipher, cipher)?;
+        self.wiring.counters.add_dropped(DropReason::TooBig, self.oversize.len() as u64);
+        self.oversize.drain(..).for_each(|frame| self.queues.umem.free(frame));
+        Ok(sent)
     }
 }
