@@ -86,7 +86,7 @@ reasons! {
     /// RX: a next header that is not carried.
     NextHeader = "next_header", "a next header that this mode does not carry";
     /// RX: the inner frame is no Ethernet frame, or too long for the plain port.
-    InnerSize = "inner_size", "the inner frame or packet is a runt or does not fit the plain port's MTU";
+    InnerSize = "inner_size", "the inner frame or packet is a runt or does not fit the plain port's MTU (mode ip: its sender is told, within bounds)";
     /// RX: decrypted, and no protect rule means it.
     PolicyInbound = "policy_inbound", "decrypted, but no protect rule of this site means it";
     /// RX: in clear, and no bypass rule means it.

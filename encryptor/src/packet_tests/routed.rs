@@ -6,7 +6,7 @@ use super::*;
 use crate::fit::{Fit, Made, Oversize, Sizes};
 use crate::protect::Inside;
 use crate::tunnel::{Egress, Gateway, Ingress, PlainSide, Route};
-use crate::wire::ip_header::{ICMP, ICMPV6};
+use crate::wire::ip_header::{ICMP, ICMPV6, take_hop};
 use crate::wire::{ETH_HLEN, Ipv4, Ipv6, checksum};
 
 const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xfe]);
@@ -168,14 +168,14 @@ fn fragments_cross_as_packets_of_their_own_one_hop_on_at_each_gateway() {
     assert_eq!(payload, about[34..]);
 }
 
-/// What the receiver makes of a packet whose hops run out there, for its own way in; `None`: nothing.
-fn returned(rig: &mut Rig, plain: &[u8]) -> Option<Vec<u8>> {
+/// What the receiver makes of a packet that goes no further there, for its own way in; `None`: nothing.
+fn returned(rig: &mut Rig, plain: &[u8], why: DropReason) -> Option<Vec<u8>> {
     let sealed = rig.sealed(plain);
     let (mut frames, mut verdicts) = ([rig.frame(&sealed)], ArrayVec::new());
     rig.unprotect.burst(&mut frames, &mut verdicts, rig.now);
     let returned = match verdicts[0] {
-        Verdict::Answer(DropReason::InnerTtl) => Some(frames[0].data().to_vec()),
-        Verdict::Drop(DropReason::InnerTtl) => None,
+        Verdict::Answer(reason) if reason == why => Some(frames[0].data().to_vec()),
+        Verdict::Drop(reason) if reason == why => None,
         verdict => panic!("{verdict:?}"),
     };
     frames.into_iter().for_each(|frame| rig.umem.free(frame));
@@ -183,28 +183,36 @@ fn returned(rig: &mut Rig, plain: &[u8]) -> Option<Vec<u8>> {
 }
 
 #[test]
-fn a_host_behind_the_peer_is_told_through_the_tunnel_when_the_hops_run_out() {
+fn a_host_behind_the_peer_is_told_through_the_tunnel_why_its_packet_ends() {
     let (mut there, mut back) = (rig(), between(2, 1));
-    for (about, source_at, gateway, kind_at, kind) in [
-        (v4(0, 2, 600), 26, &v4_of(2, 254).octets()[..], 34, 11),
-        (v6(2, 600), 22, &v6_of(2, 254).octets(), 54, 3),
+    let narrow = Gateway { mtu: 1500, ..gateway(2) };
+    there.unprotect = there.unprotect.through(Egress::new(narrow));
+    let (hops, size) = (DropReason::InnerTtl, DropReason::InnerSize);
+    for (about, why, source_at, gateway, kind_at, said) in [
+        (v4(0, 2, 600), hops, 26, &v4_of(2, 254).octets()[..], 34, [11, 0, 0, 0, 0, 0]),
+        (v6(2, 600), hops, 22, &v6_of(2, 254).octets(), 54, [3, 0, 0, 0, 0, 0]),
+        (v4(DF, 9, 1481), size, 26, &v4_of(2, 254).octets(), 34, [3, 4, 0, 0, 5, 220]),
+        (v6(9, 1461), size, 22, &v6_of(2, 254).octets(), 54, [2, 0, 0, 0, 5, 220]),
+        (v4(DF, 2, 1481), hops, 26, &v4_of(2, 254).octets(), 34, [11, 0, 0, 0, 0, 0]),
     ] {
-        let error = returned(&mut there, &about).expect("an answer");
+        let error = returned(&mut there, &about, why).expect("an answer");
         let sealed = back.sealed(&error);
         let arrived = back.fate(&sealed).expect("the sender's gateway delivers it");
         assert_eq!(arrived[..14], [&HOST.0[..], &MAC.0, &about[12..14]].concat());
         assert_eq!(arrived[source_at..source_at + gateway.len()], *gateway);
-        assert_eq!(arrived[kind_at..kind_at + 2], [kind, 0]);
-        let quoted = arrived.len() - kind_at - 8;
-        let mut as_it_came = about[14..14 + quoted].to_vec();
-        crate::wire::ip_header::take_hop(&mut as_it_came);
-        assert_eq!(arrived[kind_at + 8..], as_it_came);
+        let message = &arrived[kind_at..];
+        assert_eq!([&message[..2], &message[4..8]].concat(), said);
+        let mut as_it_came = about[14..14 + message.len() - 8].to_vec();
+        take_hop(&mut as_it_came);
+        assert_eq!(message[8..], as_it_came);
     }
+    assert_eq!(returned(&mut there, &v4(0, 9, 1481), size), None, "IPv4 without DF");
 }
 
 #[test]
-fn a_receiver_tells_of_hops_within_bounds_and_never_of_errors_or_later_fragments() {
+fn a_receiver_tells_within_bounds_and_never_of_errors_or_later_fragments() {
     let mut rig = rig();
+    let hops = DropReason::InnerTtl;
     let error = {
         let mut frame = with(v4(0, 2, 100), 34, 11);
         (frame[23], frame[24], frame[25]) = (ICMP, 0, 0);
@@ -219,10 +227,10 @@ fn a_receiver_tells_of_hops_within_bounds_and_never_of_errors_or_later_fragments
         ("an error", error, false),
         ("IPv6", v6(2, 100), true),
     ] {
-        assert_eq!(returned(&mut rig, &about).is_some(), told, "{what}");
+        assert_eq!(returned(&mut rig, &about, hops).is_some(), told, "{what}");
     }
-    let told = (0..200).filter(|_| returned(&mut rig, &v6(2, 100)).is_some()).count();
+    let told = (0..200).filter(|_| returned(&mut rig, &v6(2, 100), hops).is_some()).count();
     assert_eq!(told, 97, "three of a hundred were told before");
     rig.now += Duration::from_secs(1);
-    assert!(returned(&mut rig, &v6(2, 100)).is_some());
+    assert!(returned(&mut rig, &v6(2, 100), hops).is_some());
 }

@@ -53,20 +53,23 @@ impl Egress {
     }
 
     /// Makes a frame for the next hop of the `payload` bytes that begin `start` bytes behind the front of `frame`, if they are a
-    /// packet of the kind `next` that may go. If its hops ran out it becomes the answer to its sender: a frame as the plain side sends
-    /// them, for the way in.
+    /// packet of the kind `next` that may go. One whose sender is to be told why it does not becomes the answer: a frame as the plain
+    /// side sends them, for the way in.
     pub fn emit(&mut self, frame: &mut Frame, start: usize, payload: usize, next: NextHeader) -> Verdict {
         match self.gateway.deliver(&frame.data()[start..start + payload], next) {
             Ok(delivery) => {
                 put_on(frame, start, &delivery, self.gateway.mac);
                 Verdict::Send
             }
-            Err((DropReason::InnerTtl, _)) => self.answer(frame, start, payload, next),
             Err((reason, wanted)) => {
                 if let Some(address) = wanted {
                     self.want(address);
                 }
-                Verdict::Drop(reason)
+                let told = self.problem(reason).is_some_and(|problem| {
+                    self.frame_for_way_in(frame, start, payload, next);
+                    self.voice.tell(frame, problem)
+                });
+                if told { Verdict::Answer(reason) } else { Verdict::Drop(reason) }
             }
         }
     }
@@ -76,14 +79,19 @@ impl Egress {
         std::mem::take(&mut self.wanted)
     }
 
-    fn answer(&mut self, frame: &mut Frame, start: usize, payload: usize, next: NextHeader) -> Verdict {
+    /// What the sender of a refused packet is told, if anything.
+    fn problem(&self, reason: DropReason) -> Option<Problem> {
+        match reason {
+            DropReason::InnerTtl => Some(Problem::TimeExceeded),
+            DropReason::InnerSize => u16::try_from(self.gateway.mtu).ok().map(Problem::TooBig),
+            _ => None,
+        }
+    }
+
+    fn frame_for_way_in(&self, frame: &mut Frame, start: usize, payload: usize, next: NextHeader) {
         let ethertype = if next == NextHeader::Ipv4 { EtherType::IPV4 } else { EtherType::IPV6 };
         let ours = self.gateway.mac;
         frame_as(frame, start, &Delivery { to: ours, ethertype, length: payload }, ours);
-        match self.voice.tell(frame, Problem::TimeExceeded) {
-            true => Verdict::Answer(DropReason::InnerTtl),
-            false => Verdict::Drop(DropReason::InnerTtl),
-        }
     }
 
     fn want(&mut self, address: IpAddr) {

@@ -87,9 +87,6 @@ impl Gateway {
         let Some(IpHeader { total_length: length, hops, source, destination }) = header else {
             return refused(DropReason::InnerIp);
         };
-        if length > self.mtu {
-            return refused(DropReason::InnerSize);
-        }
         let routable = is_routable(source) && is_routable(destination) && !is_group(destination);
         if !routable || self.side.is_own(destination) {
             return refused(DropReason::InnerAddress);
@@ -98,6 +95,8 @@ impl Gateway {
             return refused(DropReason::InnerTtl);
         }
         match self.side.resolve(destination) {
+            // Last of all: what would go nowhere is not told to be too big.
+            Ok(_) if length > self.mtu => refused(DropReason::InnerSize),
             Ok(to) => Ok(Delivery { to, ethertype, length }),
             Err(Miss::NoRoute) => refused(DropReason::NoRoute),
             Err(Miss::NoNeighbour(next)) => Err((DropReason::NoPlainNeighbour, Some(next))),

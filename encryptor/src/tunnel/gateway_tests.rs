@@ -85,12 +85,16 @@ fn an_opened_packet_is_what_it_is_said_to_be_and_has_a_neighbour() {
     let (in4, in6) = (v4([10, 2, 0, 1], [10, 1, 0, 1], 2), v6("fd02::1", "fd01::1", 2));
     let four = |destination, ttl| v4([10, 2, 0, 1], destination, ttl);
     let long = [&[0x60, 0, 0, 0, 0, 61][..], &in6[6..40], &[0; 61]].concat();
+    let long_to = |last: u8| [&long[..39], &[last], &long[40..]].concat();
+    let long_ended = [&long[..7], &[1], &long[8..]].concat();
     let cases = [
         ("IPv4", in4.clone(), NextHeader::Ipv4, Ok(28)),
         ("IPv6", in6.clone(), NextHeader::Ipv6, Ok(48)),
         ("padding behind it", [&in4[..], &[0; 900]].concat(), NextHeader::Ipv4, Ok(28)),
         ("as much as fits", [&long[..5], &[60], &long[6..]].concat(), NextHeader::Ipv6, Ok(100)),
-        ("one byte more", long, NextHeader::Ipv6, Err(DropReason::InnerSize)),
+        ("one byte more", long_to(1), NextHeader::Ipv6, Err(DropReason::InnerSize)),
+        ("too long, to nobody", long_to(7), NextHeader::Ipv6, Err(DropReason::NoPlainNeighbour)),
+        ("too long, at its last hop", long_ended, NextHeader::Ipv6, Err(DropReason::InnerTtl)),
         ("IPv6 said to be IPv4", in6.clone(), NextHeader::Ipv4, Err(DropReason::InnerIp)),
         ("IPv4 said to be IPv6", in4.clone(), NextHeader::Ipv6, Err(DropReason::InnerIp)),
         ("a cut", in4[..27].to_vec(), NextHeader::Ipv4, Err(DropReason::InnerIp)),

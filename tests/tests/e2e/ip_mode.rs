@@ -158,8 +158,13 @@ fn routed_over(
     (plain, backhaul): (u16, u16),
     change: impl Fn(&mut SiteConfig),
 ) -> Result<TestLab> {
-    let mut lab = TestLab::prepare(prefix)?;
+    let lab = TestLab::prepare(prefix)?;
     lab.topology().set_mtus(plain, backhaul)?;
+    start_routed(lab, change)
+}
+
+/// Gives a lab that was prepared its networks, and starts it.
+fn start_routed(mut lab: TestLab, change: impl Fn(&mut SiteConfig)) -> Result<TestLab> {
     lab.topology().add_networks()?;
     lab.configure(|config| {
         config.mode = "ip".into();

@@ -12,7 +12,7 @@ use qhaul_tests::books::dropped;
 use qhaul_tests::esp::checksum;
 use qhaul_tests::tap::{Direction, Tap};
 
-use super::{routed, routed_over};
+use super::{routed, routed_over, start_routed};
 
 /// MTUs of the plain sides and of a backhaul without room for the overhead.
 const SMALL: (u16, u16) = (1500, 1500);
@@ -27,14 +27,7 @@ fn senders_learn_from_their_gateway_what_the_tunnel_carries_and_get_through_with
     let before = lab.settled()?;
     let tap = |direction, name| Tap::start(lab.topology(), Node::Host(Side::A), "eth0", direction, name);
     let (left, told) = (tap(Direction::Out, "left")?, tap(Direction::In, "told")?);
-    for (target, headers) in [(IpAddr::from(Side::B.far_v4()), 28), (Side::B.far_v6().into(), 48)] {
-        // The first one is lost, and says so.
-        let said = ping(&lab, target, &["-M", "do", "-s", &(1500 - headers).to_string()]);
-        let route = lab.topology().exec(Node::Host(Side::A), &["ip", "route", "get", &target.to_string()])?;
-        ensure!(route.contains(&format!("mtu {FITS}")), "{target}: {route} after {said}");
-        let said = ping(&lab, target, &["-M", "do", "-s", &(FITS - headers).to_string()]);
-        ensure!(said.contains(" 0% packet loss"), "what fits does not pass: {said}");
-    }
+    learn(&lab, FITS)?;
     let (left, told) = (left.finish()?, told.finish()?);
     let plain_mac = lab.topology().exec(Node::Gateway(Side::A), &["cat", "/sys/class/net/plain/address"])?;
     for error in [&ERROR_V4, &ERROR_V6] {
@@ -56,6 +49,19 @@ fn senders_learn_from_their_gateway_what_the_tunnel_carries_and_get_through_with
     ensure!(grown(&|status| dropped(status, "too_big")) == 2, "{:?}", after[0].counters);
     ensure!(grown(&|status| tally(status, Tally::IcmpOut)) == 2, "{:?}", after[0].counters);
     lab.finish()
+}
+
+/// Has host a learn in both families that packets of `mtu` bytes get through, and none of 1,500.
+fn learn(lab: &TestLab, mtu: usize) -> Result<()> {
+    for (target, headers) in [(IpAddr::from(Side::B.far_v4()), 28), (Side::B.far_v6().into(), 48)] {
+        // The first one is lost, and says so.
+        let said = ping(lab, target, &["-M", "do", "-s", &(1500 - headers).to_string()]);
+        let route = lab.topology().exec(Node::Host(Side::A), &["ip", "route", "get", &target.to_string()])?;
+        ensure!(route.contains(&format!("mtu {mtu}")), "{target}: {route} after {said}");
+        let said = ping(lab, target, &["-M", "do", "-s", &(mtu - headers).to_string()]);
+        ensure!(said.contains(" 0% packet loss"), "what fits does not pass: {said}");
+    }
+    Ok(())
 }
 
 /// "Packet too big" of one family, as it stands in a frame.
@@ -158,6 +164,21 @@ fn a_host_is_told_when_the_hops_run_out_at_either_gateway_in_both_families() -> 
     ensure!(dropped(&a, "ttl_expired") == 2 && tally(&a, Tally::IcmpOut) == 2, "{:?}", a.counters);
     ensure!(dropped(&b, "inner_ttl") == 2 && tally(&b, Tally::IcmpAdded) == 2, "{:?}", b.counters);
     ensure!(tally(&b, Tally::IcmpOut) == 0, "{:?}", b.counters);
+    backhaul.finish()?.sealed()?;
+    lab.finish()
+}
+
+#[test]
+fn senders_learn_through_the_tunnel_what_the_far_plain_side_carries() -> Result<()> {
+    let lab = TestLab::prepare("ipfar")?;
+    for (node, interface) in [(Node::Host(Side::B), "eth0"), (Node::Gateway(Side::B), "plain")] {
+        lab.topology().exec(node, &["ip", "link", "set", interface, "mtu", "1400"])?;
+    }
+    let lab = start_routed(lab, |_| ())?;
+    let backhaul = Backhaul::listen(lab.topology())?;
+    learn(&lab, 1400)?;
+    let b = &lab.settled()?[1];
+    ensure!(dropped(b, "inner_size") == 2 && tally(b, Tally::IcmpAdded) == 2, "{:?}", b.counters);
     backhaul.finish()?.sealed()?;
     lab.finish()
 }
