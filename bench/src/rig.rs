@@ -14,6 +14,7 @@ use qhaul::keylog::KeyLog;
 use qhaul::keys::EpochKey;
 use qhaul::ownership::Owners;
 use qhaul::protect::{NextHop, Protect};
+use qhaul::replay::WindowSize;
 use qhaul::spi::Epoch;
 use qhaul::unprotect::Unprotect;
 use qhaul::wire::{ClassMap, Dscp, Ecn, Encap, Ends, MacAddr, OuterTemplate};
@@ -57,7 +58,7 @@ impl Rig {
         ensure!(protect.switch(Epoch::FIRST).0, "the epoch is installed");
         let (lanes, owners) = ([0].into(), Owners::sole());
         let terms = RxTerms { epoch: Epoch::FIRST, lanes, key, worker: 0, owners, log: KeyLog::off() };
-        let rx = RxEpoch::new(RxTable::new(engine, flows, flows), terms)?;
+        let rx = RxEpoch::new(RxTable::new(engine, flows, flows, WindowSize::default()), terms)?;
         unprotect.install(Box::new(rx));
         let frames: Option<Vec<Frame>> = (0..BURST).map(|_| umem.alloc()).collect();
         let frames = frames.context("the UMEM has a burst of frames")?;

@@ -13,7 +13,13 @@
 //!
 //! VLANs and labels: the two outermost of each.
 
+mod common;
+
+use std::hash::{Hash, Hasher};
+
 use crate::wire::{L3, Seen, Session, Transport, View};
+
+pub use common::classify_common;
 
 /// How finely flows are told apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Deserialize)]
@@ -55,8 +61,16 @@ impl Granularity {
 
 /// What tells flows apart: addresses, VLANs, labels, ports, EtherType, protocol and how finely it was looked at, in six words, so
 /// that it is hashed and compared in a few instructions.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct FlowId([u64; 6]);
+
+impl Hash for FlowId {
+    /// Word by word: the hash of an array counts its length too, and takes twice as long.
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.iter().for_each(|word| state.write_u64(*word));
+    }
+}
 
 /// Keeps flows of one sort apart from those of another. In the lowest byte of the last word.
 #[derive(Clone, Copy)]
@@ -141,8 +155,8 @@ fn labels(view: &View) -> u32 {
 
 fn with_addresses(l3: &L3, middle: u64, last: u64) -> [u64; 6] {
     let halves = |address: [u8; 16]| {
-        let address = u128::from_ne_bytes(address);
-        [(address >> 64) as u64, address as u64]
+        let (words, _) = address.as_chunks::<8>();
+        [1, 0].map(|word: usize| u64::from_ne_bytes(words[word]))
     };
     let ([a, b], [c, d]) = (halves(l3.source), halves(l3.destination));
     [a, b, c, d, middle, last]

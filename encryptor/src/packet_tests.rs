@@ -18,6 +18,7 @@ use crate::keylog::KeyLog;
 use crate::keys::EpochKey;
 use crate::ownership::Owners;
 use crate::protect::{NextHop, Protect};
+use crate::replay::WindowSize;
 use crate::spi::{Epoch, Spi};
 use crate::unprotect::Unprotect;
 use crate::wire::{ClassMap, Dscp, Ecn, Encap, Ends, MacAddr, OuterTemplate};
@@ -87,7 +88,7 @@ impl Rig {
             owners: Owners::sole(),
             log: KeyLog::off(),
         };
-        let rx = RxEpoch::new(RxTable::new(Engine::Ring, 8, 8), terms).unwrap();
+        let rx = RxEpoch::new(RxTable::new(Engine::Ring, 8, 8, WindowSize::default()), terms).unwrap();
         self.unprotect.install(Box::new(rx));
     }
 

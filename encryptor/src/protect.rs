@@ -7,7 +7,7 @@ use std::time::Instant;
 use arrayvec::ArrayVec;
 
 use crate::aead::{SealJob, seal_burst};
-use crate::classify::{FlowId, classify};
+use crate::classify::{FlowId, classify, classify_common};
 use crate::drops::DropReason;
 use crate::esp::{largest_payload, tail_len, write_trailer};
 use crate::flows::{Admission, FlowHash, TxEpoch};
@@ -17,7 +17,7 @@ use crate::spi::{Epoch, Spi};
 use crate::tunnel::{Entry, Ingress, strip};
 use crate::wire::{MAX_OUTER_LEN, MacAddr, NextHeader, OuterTemplate, View};
 use crate::xsk::Frame;
-use crate::{BURST, Verdict};
+use crate::{AHEAD, BURST, GROUP, Verdict};
 
 /// The next hop's hardware address, as the control thread last read it from the kernel.
 #[derive(Clone, Debug, Default)]
@@ -40,8 +40,12 @@ impl NextHop {
 /// A packet that is framed and waits to be sealed.
 struct Framed {
     flow: usize,
+    spi: Spi,
     sequence: u64,
 }
+
+/// A group's packets, or what becomes of the frames instead.
+type Outcomes = ArrayVec<Result<Framed, Verdict>, GROUP>;
 
 /// What packets carry.
 #[derive(Debug)]
@@ -176,32 +180,22 @@ impl Protect {
         if let Inside::Packets(ingress) = &mut self.inside {
             ingress.refill(now);
         }
-        // Three passes, so that what one packet waits for from memory comes while others are worked on.
-        let looked_at = frames.iter().map(|frame| look(&self.policy, epoch, frame.data()));
-        let looked_at: ArrayVec<Result<Seen, Verdict>, BURST> = looked_at.collect();
-        looked_at.iter().flatten().for_each(|seen| epoch.prefetch_flow(seen.hash));
-        let (inside, template) = (&self.inside, &self.template);
-        let framing = Framing { inside, template, cipher_mtu: self.cipher_mtu, mac };
-        let mut outcomes = ArrayVec::<Result<Framed, Verdict>, BURST>::new();
-        outcomes.extend(
-            frames
-                .iter_mut()
-                .zip(looked_at)
-                .map(|(frame, seen)| framing.wrap(epoch, &seen?, frame).map_err(Verdict::Drop)),
-        );
-        let start = self.template.shape().header_len();
-        let mut jobs = ArrayVec::<SealJob<'_>, BURST>::new();
-        for (frame, outcome) in frames.iter_mut().zip(&outcomes) {
-            verdicts.push(match outcome {
-                Ok(framed) => {
-                    jobs.push(seal_job(epoch, frame, start, framed));
-                    Verdict::Send
-                }
-                Err(Verdict::Drop(reason)) => self.inside.refuse(frame, *reason),
-                Err(verdict) => *verdict,
-            });
+        // What packets wait for from memory comes while others are worked on: the index of flows in this pass over the burst, the
+        // flows during the work on the groups before theirs.
+        let mut looked_at = ArrayVec::<Result<Seen, Verdict>, BURST>::new();
+        looked_at.extend(frames.iter().map(|frame| look(&self.policy, epoch, frame.data())));
+        let fetch = |epoch: &TxEpoch, first: usize, count: usize| {
+            let some = looked_at.iter().skip(first).take(count);
+            some.flatten().for_each(|seen| epoch.prefetch_flow(seen.hash));
+        };
+        let header_len = self.template.shape().header_len();
+        fetch(epoch, 0, AHEAD);
+        for (number, (frames, group)) in frames.chunks_mut(GROUP).zip(looked_at.chunks(GROUP)).enumerate() {
+            fetch(epoch, number * GROUP + AHEAD, GROUP);
+            let framing = Framing::new(&self.inside, &self.template, self.cipher_mtu, mac);
+            let outcomes = framing.wrap_group(epoch, frames, group);
+            seal_group(&mut self.inside, epoch, header_len, frames, &outcomes, verdicts);
         }
-        seal_burst(&mut jobs);
     }
 
     /// Makes a probe of the installed epoch in an empty frame: a dummy packet in slot 0. False: it is not installed, or
@@ -232,15 +226,16 @@ fn dummy(
 ) -> bool {
     frame.reset(MAX_OUTER_LEN);
     let Some(text) = frame.append(body) else { return false };
-    let padded = body.min(tail_len(0));
-    write_trailer(&mut text[body - padded..], NextHeader::None);
-    let Admission::Granted { index, sequence } = epoch.admit_probe(body) else { return false };
-    let spi = epoch.spi(index);
-    if write_header(template, frame, mac, 0, spi, sequence).is_none() {
+    let (zeros, trailer) = text.split_at_mut(body - tail_len(0));
+    zeros.fill(0);
+    write_trailer(trailer, NextHeader::None);
+    let Admission::Granted { index, spi, sequence } = epoch.admit_probe(body) else { return false };
+    let start = template.shape().header_len();
+    let header = frame.prepend(start).zip(u16::try_from(body).ok());
+    if header.and_then(|(header, body)| template.write(header, mac, 0, body, spi, sequence)).is_none() {
         return false;
     }
-    let start = template.shape().header_len();
-    seal_burst(&mut [seal_job(epoch, frame, start, &Framed { flow: index, sequence })]);
+    seal_burst(&mut [seal_job(epoch, frame, start, &Framed { flow: index, spi, sequence })]);
     true
 }
 
@@ -261,69 +256,117 @@ struct Seen {
 }
 
 /// What flow a frame is of, or what becomes of it instead.
+#[inline]
 fn look(policy: &Policy, epoch: &TxEpoch, frame: &[u8]) -> Result<Seen, Verdict> {
-    let view = View::of_frame(frame).ok_or(Verdict::Drop(DropReason::Runt))?;
-    let flow = match policy.decide(&view, Direction::Outbound) {
-        Decision::Protect(granularity) => classify(&view, granularity),
-        Decision::Bypass => return Err(Verdict::Bypass),
-        Decision::Discard => return Err(Verdict::Drop(DropReason::PolicyDiscard)),
-        Decision::Unclear => return Err(Verdict::Drop(DropReason::PolicyUnclear)),
+    let common = policy.protects_all().and_then(|granularity| classify_common(frame, granularity));
+    let (flow, class) = match common {
+        Some(common) => common,
+        None => look_closer(policy, frame)?,
     };
     let hash = epoch.hash(&flow);
     epoch.prefetch_index(hash);
-    Ok(Seen { flow, hash, class: view.class() })
+    Ok(Seen { flow, hash, class })
+}
+
+/// The same for frames that are to be seen whole: the flow, and the traffic class.
+fn look_closer(policy: &Policy, frame: &[u8]) -> Result<(FlowId, u8), Verdict> {
+    let view = View::of_frame(frame).ok_or(Verdict::Drop(DropReason::Runt))?;
+    match policy.decide(&view, Direction::Outbound) {
+        Decision::Protect(granularity) => Ok((classify(&view, granularity), view.class())),
+        Decision::Bypass => Err(Verdict::Bypass),
+        Decision::Discard => Err(Verdict::Drop(DropReason::PolicyDiscard)),
+        Decision::Unclear => Err(Verdict::Drop(DropReason::PolicyUnclear)),
+    }
 }
 
 /// By what the frames of a burst become packets.
 struct Framing<'a> {
     inside: &'a Inside,
     template: &'a OuterTemplate,
-    cipher_mtu: usize,
+    header_len: usize,
+    /// Bytes of ciphertext and ICV at the most.
+    largest_body: usize,
     mac: MacAddr,
 }
 
-impl Framing<'_> {
+impl<'a> Framing<'a> {
+    fn new(inside: &'a Inside, template: &'a OuterTemplate, cipher_mtu: usize, mac: MacAddr) -> Framing<'a> {
+        let shape = template.shape();
+        let largest_body = cipher_mtu.saturating_sub(shape.ip_overhead());
+        Framing { inside, template, header_len: shape.header_len(), largest_body, mac }
+    }
+
+    #[inline]
+    fn wrap_group(
+        &self,
+        epoch: &mut TxEpoch,
+        frames: &mut [Frame],
+        group: &[Result<Seen, Verdict>],
+    ) -> Outcomes {
+        let mut outcomes = Outcomes::new();
+        outcomes.extend(frames.iter_mut().zip(group).map(|(frame, seen)| match seen {
+            Ok(seen) => self.wrap(epoch, seen, frame).map_err(Verdict::Drop),
+            Err(verdict) => Err(*verdict),
+        }));
+        outcomes
+    }
+
     /// Headers and trailer around the frame or its packet. A sequence number is taken last, so that none is skipped by a frame that
     /// cannot go; until then the frame stays as it is.
+    #[inline]
     fn wrap(&self, epoch: &mut TxEpoch, seen: &Seen, frame: &mut Frame) -> Result<Framed, DropReason> {
         let Entry { next, length } = self.inside.admit(frame.data())?;
-        let (tail, shape) = (tail_len(length), self.template.shape());
-        if length + tail + shape.ip_overhead() > self.cipher_mtu
-            || frame.headroom() < shape.header_len()
+        let tail = tail_len(length);
+        let body = u16::try_from(length + tail).map_err(|_| DropReason::TooBig)?;
+        if usize::from(body) > self.largest_body
+            || frame.headroom() < self.header_len
             || frame.tailroom() < tail
         {
             return Err(DropReason::TooBig);
         }
-        let (index, sequence) = match epoch.admit_hashed(&seen.flow, seen.hash, length) {
-            Admission::Granted { index, sequence } => (index, sequence),
+        let (flow, spi, sequence) = match epoch.admit_hashed(&seen.flow, seen.hash, length) {
+            Admission::Granted { index, spi, sequence } => (index, spi, sequence),
             Admission::FlowExhausted => return Err(DropReason::FlowExhausted),
             Admission::TableFull => return Err(DropReason::FlowTableFull),
         };
         if let Inside::Packets(_) = self.inside {
             strip(frame, length);
         }
-        let spi = epoch.spi(index);
-        let trailer = frame.append(tail).ok_or(DropReason::TooBig)?;
-        write_trailer(trailer, next);
-        let written = write_header(self.template, frame, self.mac, seen.class, spi, sequence);
-        written.map(|()| Framed { flow: index, sequence }).ok_or(DropReason::TooBig)
+        let packet = frame.surround(self.header_len, tail).ok_or(DropReason::TooBig)?;
+        let (header, behind) = packet.split_at_mut(self.header_len);
+        write_trailer(&mut behind[length..], next);
+        let written = self.template.write(header, self.mac, seen.class, body, spi, sequence);
+        written.map(|()| Framed { flow, spi, sequence }).ok_or(DropReason::TooBig)
     }
 }
 
-fn write_header(
-    t: &OuterTemplate,
-    frame: &mut Frame,
-    mac: MacAddr,
-    class: u8,
-    spi: Spi,
-    sequence: u64,
-) -> Option<()> {
-    let behind = u16::try_from(frame.data().len()).ok()?;
-    t.write(frame.prepend(t.shape().header_len())?, mac, class, behind, spi, sequence)
+/// Seals what was framed, and tells what becomes of each.
+#[inline]
+fn seal_group(
+    inside: &mut Inside,
+    epoch: &TxEpoch,
+    start: usize,
+    frames: &mut [Frame],
+    outcomes: &Outcomes,
+    verdicts: &mut ArrayVec<Verdict, BURST>,
+) {
+    let mut jobs = ArrayVec::<SealJob<'_>, GROUP>::new();
+    for (frame, outcome) in frames.iter_mut().zip(outcomes) {
+        verdicts.push(match outcome {
+            Ok(framed) => {
+                jobs.push(seal_job(epoch, frame, start, framed));
+                Verdict::Send
+            }
+            Err(Verdict::Drop(reason)) => inside.refuse(frame, *reason),
+            Err(verdict) => *verdict,
+        });
+    }
+    seal_burst(&mut jobs);
 }
 
 /// `start`: where the ciphertext begins.
+#[inline]
 fn seal_job<'a>(epoch: &'a TxEpoch, frame: &'a mut Frame, start: usize, framed: &Framed) -> SealJob<'a> {
-    let (key, spi) = (epoch.key(framed.flow), epoch.spi(framed.flow));
-    SealJob { key, spi, sequence: framed.sequence, body: &mut frame.data_mut()[start..] }
+    let Framed { flow, spi, sequence } = *framed;
+    SealJob { key: epoch.key(flow), spi, sequence, body: &mut frame.data_mut()[start..] }
 }

@@ -32,6 +32,7 @@ impl Epoch {
     }
 
     /// The number as an index, 1 to 31.
+    #[inline]
     pub fn index(self) -> usize {
         usize::from(self.0)
     }
@@ -66,33 +67,39 @@ pub struct Spi(u32);
 
 impl Spi {
     /// Puts an SPI together. `lane` is below 32 and `slot` below [`MAX_SLOTS`]; higher bits are cut off.
+    #[inline]
     pub fn new(epoch: Epoch, lane: u8, slot: u32) -> Spi {
         let lane = u32::from(lane) & ((1 << LANE_BITS) - 1);
         Spi((u32::from(epoch.0) << (SLOT_BITS + LANE_BITS)) | (lane << SLOT_BITS) | (slot & (MAX_SLOTS - 1)))
     }
 
     /// The SPI as it stands on the wire. `None`: bit 31 is set or the epoch is 0, so no sender of ours made it.
+    #[inline]
     pub fn from_wire(value: u32) -> Option<Spi> {
         let top = u8::try_from(value >> (SLOT_BITS + LANE_BITS)).ok()?;
         Epoch::try_from(top).ok().map(|_| Spi(value))
     }
 
     /// The value on the wire.
+    #[inline]
     pub fn value(self) -> u32 {
         self.0
     }
 
     /// The sender's key epoch.
+    #[inline]
     pub fn epoch(self) -> Epoch {
         Epoch((self.0 >> (SLOT_BITS + LANE_BITS)) as u8)
     }
 
     /// The sending worker's lane.
+    #[inline]
     pub fn lane(self) -> u8 {
         ((self.0 >> SLOT_BITS) & ((1 << LANE_BITS) - 1)) as u8
     }
 
     /// The flow within the lane; 0 for probes.
+    #[inline]
     pub fn slot(self) -> u32 {
         self.0 & (MAX_SLOTS - 1)
     }

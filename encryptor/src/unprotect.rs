@@ -16,7 +16,6 @@ use crate::esp::read_trailer;
 use crate::flows::{FlowRef, Lookup, RxEpoch};
 use crate::ownership::Arrivals;
 use crate::policy::Policy;
-use crate::replay::WINDOW;
 use crate::spi::Epoch;
 use crate::tunnel::Egress;
 use crate::wire::{
@@ -24,12 +23,12 @@ use crate::wire::{
     parse_outer, source_port,
 };
 use crate::xsk::Frame;
-use crate::{BURST, Verdict};
+use crate::{AHEAD, BURST, GROUP, Verdict};
 
 /// A packet that passed the checks in front of the AEAD.
-struct Candidate {
+struct Candidate<'a> {
     place: usize,
-    header: EspHeader,
+    header: &'a EspHeader,
     /// As it claims.
     sequence: u64,
     flow: FlowRef,
@@ -49,6 +48,9 @@ impl From<DropReason> for Refusal {
     }
 }
 
+/// What was read of a packet, or why it ends here.
+type Header = Result<EspHeader, DropReason>;
+
 /// Where the packets of a burst come from.
 #[derive(Clone, Copy)]
 enum Origin<'a> {
@@ -56,6 +58,16 @@ enum Origin<'a> {
     Queue,
     /// For each packet the worker whose queue it arrived on.
     Workers(&'a [u8]),
+}
+
+impl Origin<'_> {
+    /// The same without the first `count` packets.
+    fn behind(self, count: usize) -> Self {
+        match self {
+            Origin::Queue => Origin::Queue,
+            Origin::Workers(from) => Origin::Workers(&from[count..]),
+        }
+    }
 }
 
 /// The receiving side of one worker.
@@ -179,28 +191,60 @@ impl Unprotect {
         if let Some(egress) = &mut self.egress {
             egress.refill(now);
         }
-        let headers: ArrayVec<_, BURST> = frames.iter().map(|frame| self.look_ahead(frame.data())).collect();
-        let mut candidates = ArrayVec::<Candidate, BURST>::new();
-        for ((place, frame), header) in frames.iter().enumerate().zip(headers) {
-            if self.policy.takes_as_clear(frame.data()) {
-                verdicts.push(self.clear(frame.data()));
-                continue;
+        // As on the way out: the index of flows comes in this pass over the burst, the flows during the work on the groups
+        // before theirs.
+        let mut headers = ArrayVec::<Header, BURST>::new();
+        headers.extend(frames.iter().map(|frame| self.look_ahead(frame.data())));
+        self.prefetch(&headers, 0, AHEAD);
+        for (number, (frames, group)) in frames.chunks_mut(GROUP).zip(headers.chunks(GROUP)).enumerate() {
+            self.prefetch(&headers, number * GROUP + AHEAD, GROUP);
+            let derivations = self.derivations;
+            verdicts.extend(self.group(frames, group, origin.behind(number * GROUP)));
+            if self.derivations != derivations {
+                self.epochs.iter_mut().flatten().for_each(|epoch| epoch.forget_fresh());
             }
-            let verdict = match header.map_err(Refusal::Drop).and_then(|header| self.examine(header)) {
-                Ok((header, flow, sequence)) => {
-                    candidates.push(Candidate { place, header, sequence, flow, genuine: false });
-                    Verdict::Send
-                }
-                Err(Refusal::Drop(reason)) => Verdict::Drop(reason),
-                Err(Refusal::Owner(owner)) => match origin {
-                    Origin::Queue => Verdict::HandOver(owner),
-                    // An epoch is one and the same at all workers, unless it comes or goes at this moment.
-                    Origin::Workers(_) => Verdict::Drop(DropReason::EpochUnknown),
+        }
+    }
+
+    /// Asks for the memory of the flows of `count` packets from `first` on.
+    #[inline]
+    fn prefetch(&self, headers: &[Header], first: usize, count: usize) {
+        for header in headers.iter().skip(first).take(count).flatten() {
+            if let Some(epoch) = self.epochs[header.spi.epoch().index()].as_deref() {
+                epoch.prefetch_flow(header.spi, header.sequence_low);
+            }
+        }
+    }
+
+    /// One verdict each.
+    #[inline]
+    fn group(
+        &mut self,
+        frames: &mut [Frame],
+        headers: &[Header],
+        origin: Origin<'_>,
+    ) -> ArrayVec<Verdict, GROUP> {
+        let (mut verdicts, mut candidates) = (ArrayVec::new(), ArrayVec::<Candidate<'_>, GROUP>::new());
+        for (place, (frame, header)) in frames.iter().zip(headers).enumerate() {
+            let verdict = match header {
+                _ if self.policy.takes_as_clear(frame.data()) => self.clear(frame.data()),
+                Err(reason) => Verdict::Drop(*reason),
+                Ok(header) => match self.examine(header) {
+                    Ok((flow, sequence)) => {
+                        candidates.push(Candidate { place, header, sequence, flow, genuine: false });
+                        Verdict::Send
+                    }
+                    Err(Refusal::Drop(reason)) => Verdict::Drop(reason),
+                    Err(Refusal::Owner(owner)) => match origin {
+                        Origin::Queue => Verdict::HandOver(owner),
+                        // An epoch is one and the same at all workers, unless it comes or goes at this moment.
+                        Origin::Workers(_) => Verdict::Drop(DropReason::EpochUnknown),
+                    },
                 },
             };
             verdicts.push(verdict);
         }
-        self.open(frames, &mut candidates);
+        self.open(frames, &verdicts, &mut candidates);
         for candidate in &candidates {
             let place = candidate.place;
             verdicts[place] = match self.conclude(candidate) {
@@ -211,9 +255,7 @@ impl Unprotect {
                 Err(reason) => Verdict::Drop(reason),
             };
         }
-        for epoch in self.epochs.iter_mut().flatten() {
-            epoch.forget_fresh();
-        }
+        verdicts
     }
 
     /// A frame that is not to us: it goes on if a bypass rule means it.
@@ -225,21 +267,23 @@ impl Unprotect {
         }
     }
 
-    /// Reads the headers, and asks for the memory of the flow while those of other packets are read.
-    fn look_ahead(&self, frame: &[u8]) -> Result<EspHeader, DropReason> {
+    /// Reads the headers, and asks for the place in the index while those of other packets are read.
+    #[inline]
+    fn look_ahead(&self, frame: &[u8]) -> Header {
         let header = parse_outer(frame, self.shape).map_err(|error| match error {
             OuterError::Truncated => DropReason::Truncated,
             OuterError::Malformed => DropReason::Malformed,
             OuterError::Spi => DropReason::BadSpi,
         })?;
         if let Some(epoch) = self.epochs[header.spi.epoch().index()].as_deref() {
-            epoch.prefetch(header.spi);
+            epoch.prefetch_index(header.spi);
         }
         Ok(header)
     }
 
-    /// All checks in front of the AEAD. Gives the sequence number too.
-    fn examine(&mut self, header: EspHeader) -> Result<(EspHeader, FlowRef, u64), Refusal> {
+    /// All checks in front of the AEAD. Gives the flow and the sequence number.
+    #[inline]
+    fn examine(&mut self, header: &EspHeader) -> Result<(FlowRef, u64), Refusal> {
         if !self.nat && header.source_port.is_some_and(|port| port != source_port(header.spi)) {
             return Err(DropReason::SourcePort.into());
         }
@@ -258,17 +302,17 @@ impl Unprotect {
             }
         };
         let window = epoch.window(flow);
-        let sequence = self.iv.sequence(&header, window.highest(), WINDOW);
+        let sequence = self.iv.sequence(header, window.highest(), epoch.window_size().packets());
         let sequence = sequence.filter(|&sequence| window.may_come(sequence)).ok_or(DropReason::Replayed)?;
-        Ok((header, flow, sequence))
+        Ok((flow, sequence))
     }
 
-    fn open(&self, frames: &mut [Frame], candidates: &mut [Candidate]) {
-        let mut jobs = ArrayVec::<OpenJob<'_>, BURST>::new();
-        let mut frames = frames.iter_mut().enumerate();
-        for candidate in candidates.iter() {
-            let Some((_, frame)) = frames.find(|(place, _)| *place == candidate.place) else { break };
-            let header = &candidate.header;
+    /// The candidates are the frames that are to be sent on, in the same order.
+    fn open(&self, frames: &mut [Frame], verdicts: &[Verdict], candidates: &mut [Candidate<'_>]) {
+        let mut jobs = ArrayVec::<OpenJob<'_>, GROUP>::new();
+        let sent_on = frames.iter_mut().zip(verdicts).filter(|(_, verdict)| matches!(verdict, Verdict::Send));
+        for (candidate, (frame, _)) in candidates.iter().zip(sent_on) {
+            let header = candidate.header;
             let Some(epoch) = self.epochs[header.spi.epoch().index()].as_deref() else { break };
             let key = epoch.key(candidate.flow);
             let body = &mut frame.data_mut()[header.start..header.start + header.body];
@@ -282,8 +326,9 @@ impl Unprotect {
     }
 
     /// What a genuine packet changes: its flow is stored, its number marked.
-    fn conclude(&mut self, candidate: &Candidate) -> Result<(), DropReason> {
-        let header = &candidate.header;
+    #[inline]
+    fn conclude(&mut self, candidate: &Candidate<'_>) -> Result<(), DropReason> {
+        let header = candidate.header;
         if !candidate.genuine {
             return Err(DropReason::Icv);
         }
@@ -302,7 +347,8 @@ impl Unprotect {
     }
 
     /// Where the packets of a flow arrive is where the flow belongs in the next epoch.
-    fn note_arrival(&self, candidate: &Candidate, origin: Origin<'_>) {
+    #[inline]
+    fn note_arrival(&self, candidate: &Candidate<'_>, origin: Origin<'_>) {
         let Some((own, arrivals)) = &self.arrivals else { return };
         let at = match origin {
             Origin::Queue => *own,
@@ -312,8 +358,9 @@ impl Unprotect {
     }
 
     /// Strips everything around the plain frame, or makes one of the packet.
-    fn unwrap(&mut self, frame: &mut Frame, candidate: &Candidate) -> Verdict {
-        let EspHeader { start, body, .. } = candidate.header;
+    #[inline]
+    fn unwrap(&mut self, frame: &mut Frame, candidate: &Candidate<'_>) -> Verdict {
+        let EspHeader { start, body, .. } = *candidate.header;
         let (payload, next) = match read_trailer(&frame.data()[start..start + body - ICV_LEN]) {
             Ok(trailer) => trailer,
             Err(reason) => return Verdict::Drop(reason),

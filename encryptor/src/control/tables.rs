@@ -9,6 +9,7 @@ use crate::flows::{FlowLimits, RxEpoch, RxTable, RxTerms, TxEpoch, TxTable, TxTe
 use crate::keylog::KeyLog;
 use crate::keys::{EpochKey, KeyError};
 use crate::ownership::{self, Arrivals};
+use crate::replay::WindowSize;
 use crate::spi::Epoch;
 
 /// Free tables, and what new ones are made by.
@@ -17,6 +18,7 @@ pub(super) struct Tables {
     engine: Engine,
     workers: u32,
     capacity: u32,
+    window: WindowSize,
     limits: FlowLimits,
     arrivals: Arrivals,
     log: KeyLog,
@@ -36,6 +38,7 @@ impl Tables {
             engine,
             workers: workers as u32,
             capacity: config.flows,
+            window: WindowSize::default(),
             limits: config.limits,
             arrivals,
             log,
@@ -56,7 +59,7 @@ impl Tables {
     pub(super) fn memory(&self) -> String {
         let (tx, rx) = (
             TxTable::size(self.engine, self.share()),
-            RxTable::size(self.engine, self.capacity, self.rx_share()),
+            RxTable::size(self.engine, self.capacity, self.rx_share(), self.window),
         );
         let all = self.tx.len() * tx + self.rx.len() * rx;
         format!(
@@ -125,7 +128,7 @@ impl Tables {
     }
 
     fn new_rx(&self) -> RxTable {
-        RxTable::new(self.engine, self.capacity, self.rx_share())
+        RxTable::new(self.engine, self.capacity, self.rx_share(), self.window)
     }
 
     /// Flows that each worker owns at the most.

@@ -17,6 +17,7 @@ pub(super) struct FlowIndex {
 pub struct FlowHash(u64);
 
 impl FlowHash {
+    #[inline]
     fn tag(self) -> u64 {
         self.0 & 0xffff_ffff_0000_0000
     }
@@ -33,16 +34,19 @@ impl FlowIndex {
         places(capacity) * size_of::<u64>()
     }
 
+    #[inline]
     pub(super) fn hash(&self, flow: &FlowId) -> FlowHash {
         FlowHash(self.hasher.hash_one(flow))
     }
 
     /// Asks for the memory that [`FlowIndex::find`] reads first.
+    #[inline]
     pub(super) fn prefetch(&self, hash: FlowHash) {
         prefetch(&self.places[self.start(hash)]);
     }
 
     /// The first slot of this hash for which `is_it` holds.
+    #[inline]
     pub(super) fn find(&self, hash: FlowHash, is_it: impl Fn(u32) -> bool) -> Option<u32> {
         let mut at = self.start(hash);
         while self.places[at] != 0 {
@@ -74,10 +78,12 @@ impl FlowIndex {
         self.places.iter().all(|&place| place == 0)
     }
 
+    #[inline]
     fn start(&self, FlowHash(hash): FlowHash) -> usize {
         hash as usize & (self.places.len() - 1)
     }
 
+    #[inline]
     fn next(&self, at: usize) -> usize {
         (at + 1) & (self.places.len() - 1)
     }

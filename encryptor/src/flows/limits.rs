@@ -5,7 +5,7 @@
 pub struct FlowLimits {
     /// Packets after which the link rotates early.
     pub soft_packets: u64,
-    /// Packets that one key seals at the most.
+    /// Packets that one key seals at the most; below 2^32.
     pub hard_packets: u64,
     /// Bytes of plaintext after which the link rotates early.
     pub soft_bytes: u64,
@@ -39,6 +39,7 @@ pub enum Use {
 
 impl FlowLimits {
     /// Judges the packet that would be number `packets`, with `bytes` sealed once it is.
+    #[inline]
     pub fn judge(&self, packets: u64, bytes: u64) -> Use {
         if packets > self.hard_packets || bytes > self.hard_bytes {
             Use::Exhausted

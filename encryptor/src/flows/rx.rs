@@ -9,7 +9,7 @@ use crate::aead::{AeadKey, Engine, KeyStore};
 use crate::keylog::KeyLog;
 use crate::keys::{EpochKey, KeyError};
 use crate::ownership::Owners;
-use crate::replay::ReplayWindow;
+use crate::replay::{ReplayWindow, WindowBits, WindowSize, mark};
 use crate::spi::{Epoch, MAX_LANES, MAX_SLOTS, Spi};
 use crate::xsk::{huge_pages, prefetch};
 
@@ -19,11 +19,11 @@ const FEW: usize = 128;
 /// Marks a slot of the index that holds no flow.
 const EMPTY: u32 = u32::MAX;
 
-/// A flow's receiving state in one epoch, but for its key.
+/// A flow's receiving state in one epoch, but for its key and the bits of its replay window.
 #[derive(Debug)]
 struct RxFlow {
+    highest: u64,
     salt: [u8; 4],
-    window: ReplayWindow,
 }
 
 /// A flow first seen in this burst.
@@ -40,6 +40,8 @@ struct Fresh {
 pub struct RxTable {
     index: Vec<u32>,
     flows: Vec<RxFlow>,
+    window_bits: WindowBits,
+    window: WindowSize,
     keys: KeyStore,
     /// Flows of this burst that may be forged; their keys beside them.
     fresh: ArrayVec<Fresh, BURST>,
@@ -53,12 +55,14 @@ pub struct RxTable {
 impl RxTable {
     /// For a worker that owns up to `share` of `capacity` flows, in however many lanes, and probes beside; memory is taken here
     /// and never again.
-    pub fn new(engine: Engine, capacity: u32, share: u32) -> RxTable {
+    pub fn new(engine: Engine, capacity: u32, share: u32, window: WindowSize) -> RxTable {
         let capacity = capacity.min(MAX_SLOTS - 1);
         let room = share.min(capacity) as usize + MAX_LANES;
         let mut table = RxTable {
             index: vec![EMPTY; capacity as usize + MAX_LANES],
             flows: Vec::with_capacity(room),
+            window_bits: WindowBits::new(room, window),
+            window,
             keys: KeyStore::with_capacity(engine, room),
             fresh: ArrayVec::new(),
             fresh_keys: KeyStore::with_capacity(engine, BURST),
@@ -70,8 +74,10 @@ impl RxTable {
     }
 
     /// Bytes of memory that such a table takes.
-    pub fn size(engine: Engine, capacity: u32, share: u32) -> usize {
-        (share as usize + MAX_LANES) * (size_of::<RxFlow>() + KeyStore::key_size(engine))
+    pub fn size(engine: Engine, capacity: u32, share: u32, window: WindowSize) -> usize {
+        let flows = share as usize + MAX_LANES;
+        flows * (size_of::<RxFlow>() + KeyStore::key_size(engine))
+            + window.bytes(flows)
             + BURST * KeyStore::key_size(engine)
             + (capacity as usize + MAX_LANES) * size_of::<u32>()
     }
@@ -155,6 +161,7 @@ impl RxEpoch {
     }
 
     /// Follows an SPI of this epoch.
+    #[inline]
     pub fn lookup(&self, spi: Spi) -> Lookup {
         match self.place(spi).map(|place| self.table.index[place]) {
             None => Lookup::OutOfRange,
@@ -166,13 +173,25 @@ impl RxEpoch {
         }
     }
 
-    /// Asks for the memory of a stored flow and its key.
-    pub fn prefetch(&self, spi: Spi) {
-        let RxTable { index, flows, keys, .. } = &self.table;
+    /// Asks for the memory that tells where the flow is.
+    #[inline]
+    pub fn prefetch_index(&self, spi: Spi) {
+        if self.table.flows.len() > FEW
+            && let Some(place) = self.place(spi)
+        {
+            prefetch(&self.table.index[place]);
+        }
+    }
+
+    /// Asks for the memory that a packet of a stored flow needs, once the index is there.
+    #[inline]
+    pub fn prefetch_flow(&self, spi: Spi, sequence_low: u32) {
+        let RxTable { index, flows, window_bits, keys, .. } = &self.table;
         if flows.len() > FEW
             && let Some(at) = self.place(spi).map(|place| index[place]).filter(|&at| at != EMPTY)
         {
             prefetch(&flows[at as usize]);
+            window_bits.prefetch(at as usize, sequence_low);
             keys.prefetch(at as usize);
         }
     }
@@ -204,7 +223,7 @@ impl RxEpoch {
         let key = self.terms.key.flow_key(spi)?;
         self.terms.log.record("rx", spi, &key);
         self.table.index[place] = self.table.flows.len() as u32;
-        self.table.flows.push(RxFlow { salt: key.salt(), window: ReplayWindow::new() });
+        self.table.flows.push(RxFlow { salt: key.salt(), highest: 0 });
         self.table.keys.push(&key);
         Ok(())
     }
@@ -220,6 +239,7 @@ impl RxEpoch {
     }
 
     /// Stores a flow of which a packet proved genuine. Its index, and whether this stored it.
+    #[inline]
     pub fn store(&mut self, flow: FlowRef) -> (usize, bool) {
         let place = match flow {
             FlowRef::Stored(at) => return (at, false),
@@ -231,7 +251,7 @@ impl RxEpoch {
             return (at, false);
         }
         let at = flows.len();
-        flows.push(RxFlow { salt: fresh[place].salt, window: ReplayWindow::new() });
+        flows.push(RxFlow { salt: fresh[place].salt, highest: 0 });
         keys.push_from(fresh_keys, place);
         index[spot] = at as u32;
         fresh[place].stored = Some(at);
@@ -245,6 +265,7 @@ impl RxEpoch {
     }
 
     /// The key of a flow.
+    #[inline]
     pub fn key(&self, flow: FlowRef) -> AeadKey<'_> {
         let table = &self.table;
         match flow {
@@ -255,24 +276,35 @@ impl RxEpoch {
         }
     }
 
+    /// How many sequence numbers of a flow are told apart.
+    #[inline]
+    pub fn window_size(&self) -> WindowSize {
+        self.table.window
+    }
+
     /// What was seen of a flow: nothing, if it is not stored.
-    pub fn window(&self, flow: FlowRef) -> &ReplayWindow {
+    #[inline]
+    pub fn window(&self, flow: FlowRef) -> ReplayWindow<'_> {
         match flow {
-            FlowRef::Stored(at) => &self.table.flows[at].window,
-            FlowRef::Fresh(_) => &const { ReplayWindow::new() },
+            FlowRef::Stored(at) => {
+                ReplayWindow::new(self.table.flows[at].highest, self.table.window_bits.of(at))
+            }
+            FlowRef::Fresh(_) => ReplayWindow::UNSEEN,
         }
     }
 
     /// Marks a number of a stored flow. False: it may not come, and nothing is changed.
+    #[inline]
     #[must_use]
     pub fn mark(&mut self, index: usize, sequence: u64) -> bool {
-        self.table.flows[index].window.mark(sequence)
+        mark(&mut self.table.flows[index].highest, self.table.window_bits.of_mut(index), sequence)
     }
 
     /// Wipes every key and gives the memory back.
     pub fn retire(mut self) -> RxTable {
         self.forget_fresh();
         self.table.keys.clear();
+        self.table.window_bits.clear(self.table.flows.len());
         self.table.flows.clear();
         self.table.index.fill(EMPTY);
         self.table
@@ -291,6 +323,7 @@ impl RxEpoch {
         }
     }
 
+    #[inline]
     fn place(&self, spi: Spi) -> Option<usize> {
         let there = usize::from(spi.lane()) < self.terms.lanes.len() && spi.slot() < self.lane_slots;
         there.then(|| (u32::from(spi.lane()) * self.lane_slots + spi.slot()) as usize)
@@ -314,7 +347,7 @@ mod tests {
             owners: Owners::sole(),
             log: KeyLog::off(),
         };
-        RxEpoch::new(RxTable::new(Engine::Ring, 12, 12), terms).unwrap()
+        RxEpoch::new(RxTable::new(Engine::Ring, 12, 12, WindowSize::default()), terms).unwrap()
     }
 
     fn spi(lane: u8, slot: u32) -> Spi {
@@ -364,7 +397,8 @@ mod tests {
             let terms =
                 RxTerms { epoch: Epoch::FIRST, lanes, key: key.clone(), worker, owners, log: KeyLog::off() };
             // Two lanes of 20 slots each: of the hundred announced flows only twenty can exist.
-            let mut rx = RxEpoch::new(RxTable::new(Engine::Ring, 40, 40), terms).unwrap();
+            let mut rx =
+                RxEpoch::new(RxTable::new(Engine::Ring, 40, 40, WindowSize::default()), terms).unwrap();
             while rx.derive_ahead(2) {}
             for (lane, slot) in spis.clone().into_iter().flatten() {
                 let spi = Spi::new(Epoch::FIRST, lane, slot);

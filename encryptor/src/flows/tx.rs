@@ -15,13 +15,16 @@ use crate::xsk::{huge_pages, prefetch};
 /// As many flows stay in the processor's cache by themselves.
 const FEW: usize = 128;
 
-/// A flow's sending state in one epoch, but for its key.
+/// A flow's sending state in one epoch, but for its key: a cache line.
 #[derive(Debug)]
+#[repr(align(64))]
 struct TxFlow {
-    spi: Spi,
-    salt: [u8; 4],
-    packets: u64,
+    /// Whose it is; of no meaning for the probe's, which the index does not know.
+    owner: FlowId,
     bytes: u64,
+    /// At most [`FlowLimits::hard_packets`], which fit.
+    packets: u32,
+    salt: [u8; 4],
 }
 
 /// What became of a packet's wish to be sent.
@@ -29,8 +32,10 @@ struct TxFlow {
 pub enum Admission {
     /// It may be sealed.
     Granted {
-        /// Index for [`TxEpoch::spi`] and [`TxEpoch::key`].
+        /// Index for [`TxEpoch::key`].
         index: usize,
+        /// The flow's SPI.
+        spi: Spi,
         /// Its sequence number, never given before under this key.
         sequence: u64,
     },
@@ -45,8 +50,6 @@ pub enum Admission {
 pub struct TxTable {
     index: FlowIndex,
     flows: Vec<TxFlow>,
-    /// Who has each slot, from slot 1 on.
-    owners: Vec<FlowId>,
     keys: KeyStore,
     capacity: usize,
 }
@@ -58,18 +61,16 @@ impl TxTable {
         let mut table = TxTable {
             index: FlowIndex::new(capacity),
             flows: Vec::with_capacity(capacity + 1),
-            owners: Vec::with_capacity(capacity),
             keys: KeyStore::with_capacity(engine, capacity + 1),
             capacity,
         };
         huge_pages(table.flows.spare_capacity_mut());
-        huge_pages(table.owners.spare_capacity_mut());
         table
     }
 
     /// Bytes of memory that `capacity` flows take in one table.
     pub fn size(engine: Engine, capacity: u32) -> usize {
-        let flow = size_of::<TxFlow>() + size_of::<FlowId>() + KeyStore::key_size(engine);
+        let flow = size_of::<TxFlow>() + KeyStore::key_size(engine);
         (capacity as usize + 1) * flow + FlowIndex::size(capacity as usize)
     }
 }
@@ -111,7 +112,7 @@ impl TxEpoch {
     ) -> Result<TxEpoch, KeyError> {
         let mut tx = TxEpoch { epoch, key, table, terms, wants_rotation: false, carried: 0 };
         tx.table.capacity = tx.table.capacity.min(tx.terms.flows as usize);
-        tx.push_flow()?;
+        tx.push_flow(FlowId::default())?;
         Ok(tx)
     }
 
@@ -139,29 +140,27 @@ impl TxEpoch {
     /// them. A flow without a packet in that epoch is idle, and is left behind: that is how flows age out.
     pub fn carry(&mut self, from: &TxEpoch, slot: usize) {
         let table = &from.table;
-        let (Some(flow), Some(id)) = (table.flows.get(slot), table.owners.get(slot - 1)) else { return };
-        let hash = self.hash(id);
-        if flow.packets > 0 && self.add(id, hash).is_some() {
+        let Some(flow) = table.flows.get(slot) else { return };
+        let hash = self.hash(&flow.owner);
+        if flow.packets > 0 && self.add(&flow.owner, hash).is_some() {
             self.carried += 1;
         }
     }
 
-    /// The SPI of the flow at an index that was granted.
-    pub fn spi(&self, index: usize) -> Spi {
-        self.table.flows[index].spi
-    }
-
     /// The key of the flow at an index that was granted.
+    #[inline]
     pub fn key(&self, index: usize) -> AeadKey<'_> {
         AeadKey { key: self.table.keys.get(index), salt: self.table.flows[index].salt }
     }
 
     /// A flow's hash in this epoch, for a packet that is [admitted](TxEpoch::admit) soon.
+    #[inline]
     pub fn hash(&self, flow: &FlowId) -> FlowHash {
         self.table.index.hash(flow)
     }
 
     /// Asks for the memory that tells where the flow is.
+    #[inline]
     pub fn prefetch_index(&self, hash: FlowHash) {
         if self.table.flows.len() > FEW {
             self.table.index.prefetch(hash);
@@ -169,12 +168,12 @@ impl TxEpoch {
     }
 
     /// Asks for the memory of the flow and its key, once the index is there.
+    #[inline]
     pub fn prefetch_flow(&self, hash: FlowHash) {
-        let TxTable { index, flows, owners, keys, .. } = &self.table;
+        let TxTable { index, flows, keys, .. } = &self.table;
         if flows.len() > FEW
             && let Some(slot) = index.find(hash, |_| true)
         {
-            prefetch(&owners[slot as usize - 1]);
             prefetch(&flows[slot as usize]);
             keys.prefetch(slot as usize);
         }
@@ -186,9 +185,10 @@ impl TxEpoch {
     }
 
     /// The same for a flow whose hash is known.
+    #[inline]
     pub fn admit_hashed(&mut self, flow: &FlowId, hash: FlowHash, bytes: usize) -> Admission {
-        let TxTable { index, owners, .. } = &self.table;
-        let index = match index.find(hash, |slot| owners[slot as usize - 1] == *flow) {
+        let TxTable { index, flows, .. } = &self.table;
+        let index = match index.find(hash, |slot| flows[slot as usize].owner == *flow) {
             Some(slot) => slot as usize,
             None => match self.add(flow, hash) {
                 Some(index) => {
@@ -211,36 +211,34 @@ impl TxEpoch {
         self.table.keys.clear();
         self.table.flows.clear();
         self.table.index.clear();
-        self.table.owners.clear();
         self.table.capacity = full_capacity.min(MAX_SLOTS - 1) as usize;
         self.table
     }
 
+    #[inline]
     fn next_sequence(&mut self, index: usize, bytes: usize) -> Admission {
         let flow = &mut self.table.flows[index];
-        let (packets, total) = (flow.packets + 1, flow.bytes + bytes as u64);
+        let (before, total) = (u64::from(flow.packets), flow.bytes + bytes as u64);
+        let sequence = before + 1;
         // The hard limit is checked before the counter moves, so that it can never be passed.
-        match self.terms.limits.judge(packets, total) {
+        match self.terms.limits.judge(sequence, total) {
             Use::Exhausted => return Admission::FlowExhausted,
-            Use::Soft
-                if flow.packets > 0 && self.terms.limits.judge(flow.packets, flow.bytes) == Use::Fine =>
-            {
+            Use::Soft if before > 0 && self.terms.limits.judge(before, flow.bytes) == Use::Fine => {
                 self.wants_rotation = true;
             }
             Use::Soft | Use::Fine => {}
         }
-        flow.packets = packets;
+        flow.packets += 1;
         flow.bytes = total;
-        Admission::Granted { index, sequence: packets }
+        Admission::Granted { index, spi: Spi::new(self.epoch, self.terms.lane, index as u32), sequence }
     }
 
     fn add(&mut self, flow: &FlowId, hash: FlowHash) -> Option<usize> {
         if self.flow_count() >= self.table.capacity {
             return None;
         }
-        let index = self.push_flow().ok()?;
+        let index = self.push_flow(*flow).ok()?;
         self.table.index.insert(hash, index as u32);
-        self.table.owners.push(*flow);
         Some(index)
     }
 
@@ -252,13 +250,13 @@ impl TxEpoch {
         }
     }
 
-    fn push_flow(&mut self) -> Result<usize, KeyError> {
+    fn push_flow(&mut self, owner: FlowId) -> Result<usize, KeyError> {
         let index = self.table.flows.len();
         let spi = Spi::new(self.epoch, self.terms.lane, index as u32);
         let key = self.key.flow_key(spi)?;
         self.terms.log.record("tx", spi, &key);
         self.table.keys.push(&key);
-        self.table.flows.push(TxFlow { spi, salt: key.salt(), packets: 0, bytes: 0 });
+        self.table.flows.push(TxFlow { owner, salt: key.salt(), packets: 0, bytes: 0 });
         Ok(index)
     }
 }
@@ -282,18 +280,20 @@ mod tests {
         TxEpoch::new(TxTable::new(Engine::Ring, capacity), Epoch::FIRST, key, terms).unwrap()
     }
 
+    fn granted(slot: u32, sequence: u64) -> Admission {
+        Admission::Granted { index: slot as usize, spi: Spi::new(Epoch::FIRST, 3, slot), sequence }
+    }
+
     #[test]
     fn sequences_start_at_one_per_flow_and_slots_are_never_shared() {
         let mut tx = epoch(3, FlowLimits::default());
         for round in 1..=3 {
             for number in 1..=3 {
-                let granted = Admission::Granted { index: usize::from(number), sequence: round };
-                assert_eq!(tx.admit(&flow(number), 100), granted);
-                assert_eq!(tx.spi(number.into()), Spi::new(Epoch::FIRST, 3, number.into()));
+                assert_eq!(tx.admit(&flow(number), 100), granted(number.into(), round));
             }
         }
         assert_eq!(tx.admit(&flow(4), 100), Admission::TableFull);
-        assert_eq!(tx.admit_probe(16), Admission::Granted { index: 0, sequence: 1 });
+        assert_eq!(tx.admit_probe(16), granted(0, 1));
     }
 
     #[test]
@@ -302,13 +302,13 @@ mod tests {
             FlowLimits { soft_packets: 2, hard_packets: 3, soft_bytes: 1 << 20, hard_bytes: 1 << 20 };
         let mut tx = epoch(8, limits);
         for sequence in 1..=3 {
-            assert_eq!(tx.admit(&flow(1), 1), Admission::Granted { index: 1, sequence });
+            assert_eq!(tx.admit(&flow(1), 1), granted(1, sequence));
             assert_eq!(tx.take_rotation_wish(), sequence == 3);
         }
         for _ in 0..3 {
             assert_eq!(tx.admit(&flow(1), 1), Admission::FlowExhausted);
         }
-        assert_eq!(tx.admit(&flow(2), 1), Admission::Granted { index: 2, sequence: 1 });
+        assert_eq!(tx.admit(&flow(2), 1), granted(2, 1));
     }
 
     #[test]
@@ -331,12 +331,12 @@ mod tests {
         });
         (1..=4).for_each(|slot| new.carry(&old, slot));
         assert_eq!(new.flow_count(), 3);
-        assert_eq!(new.admit(&flow(3), 1), Admission::Granted { index: 3, sequence: 1 });
+        assert_eq!(new.admit(&flow(3), 1), granted(3, 1));
         let mut newest = epoch(8, FlowLimits::default());
         (1..=3).for_each(|slot| newest.carry(&new, slot));
         assert_eq!(newest.flow_count(), 1, "the others were idle for a whole epoch");
-        assert_eq!(newest.admit(&flow(1), 1), Admission::Granted { index: 2, sequence: 1 });
-        assert_eq!(newest.admit(&flow(3), 1), Admission::Granted { index: 1, sequence: 1 });
+        assert_eq!(newest.admit(&flow(1), 1), granted(2, 1));
+        assert_eq!(newest.admit(&flow(3), 1), granted(1, 1));
     }
 
     #[test]
@@ -367,7 +367,8 @@ mod tests {
         let key = Arc::new(EpochKey::new(&[6; 32]).unwrap());
         let mut again = TxEpoch::new(table, Epoch::FIRST.next(), key, terms).unwrap();
         assert!(again.expired(Instant::now()));
-        assert_eq!(again.admit(&flow(9), 1), Admission::Granted { index: 1, sequence: 1 });
+        let first = Admission::Granted { index: 1, spi: Spi::new(Epoch::FIRST.next(), 0, 1), sequence: 1 };
+        assert_eq!(again.admit(&flow(9), 1), first);
         again.admit(&flow(10), 1);
         assert_eq!(again.admit(&flow(11), 1), Admission::TableFull, "the peer's smaller table binds");
     }

@@ -5,7 +5,7 @@ use aes_gcm::aead::{Aead, KeyInit, Payload};
 use super::{Rig, key, plain};
 use crate::drops::DropReason;
 use crate::esn::IvRule;
-use crate::replay::WINDOW;
+use crate::replay::WindowSize;
 use crate::spi::{Epoch, Spi};
 use crate::wire::source_port;
 
@@ -53,7 +53,7 @@ fn arbitrary_ivs_open_once_across_the_wrap_of_the_low_half() {
         assert_eq!(rig.fate(&last), Err(DropReason::Replayed), "sequence number {sequence:#x} again");
     }
     let highest = start + 1399;
-    let late = sealed_elsewhere(highest - WINDOW, 7, &plain(1, 60));
+    let late = sealed_elsewhere(highest - WindowSize::default().packets(), 7, &plain(1, 60));
     assert_eq!(rig.fate(&late), Err(DropReason::Icv), "too old: it would belong to the next subspace");
     assert_eq!(rig.fate(&last), Err(DropReason::Replayed));
 }

@@ -101,6 +101,12 @@ impl Policy {
         self.bypasses
     }
 
+    /// How finely flows are told apart, if all frames are protected whatever they are.
+    #[inline]
+    pub fn protects_all(&self) -> Option<Granularity> {
+        self.protects_all.then_some(self.rules[0].granularity)
+    }
+
     /// What is to become of a frame.
     pub fn decide(&self, view: &View, direction: Direction) -> Decision {
         for rule in &self.rules {

@@ -2,8 +2,10 @@
 
 use super::{Seen, be16};
 
-const TCP: u8 = 6;
-pub(super) const UDP: u8 = 17;
+/// Protocol number of TCP.
+pub const TCP: u8 = 6;
+/// Protocol number of UDP.
+pub const UDP: u8 = 17;
 const DCCP: u8 = 33;
 pub(super) const SCTP: u8 = 132;
 const UDP_LITE: u8 = 136;

@@ -17,7 +17,7 @@ mod view;
 pub use checksum::{checksum, update as update_checksum};
 pub use ethernet::{ETH_HLEN, EtherType, L2, MacAddr};
 pub use gtpu::{GTPU_PORT, Gtpu, parse_gtpu};
-pub use ip::{L3, Transport, parse_ip};
+pub use ip::{L3, TCP, Transport, UDP, parse_ip};
 pub use mpls::{LabelStack, parse_labels};
 pub use outer::{
     Encap, Ends, EspHeader, MAX_OUTER_LEN, NextHeader, OuterError, OuterShape, OuterTemplate, flow_label,

@@ -33,6 +33,7 @@ impl Frame {
     }
 
     /// The packet.
+    #[inline]
     pub fn data(&self) -> &[u8] {
         let start = self.start();
         // SAFETY: head + len <= size is kept by every method, so the bytes lie in the chunk, which is mapped, initialised
@@ -41,6 +42,7 @@ impl Frame {
     }
 
     /// The packet, to be changed in place.
+    #[inline]
     pub fn data_mut(&mut self) -> &mut [u8] {
         let start = self.start();
         // SAFETY: as in `data`; the exclusive borrow of self makes the slice the only one.
@@ -52,37 +54,50 @@ impl Frame {
         clippy::len_without_is_empty,
         reason = "an empty frame is a state on the way, not a question to ask"
     )]
+    #[inline]
     pub fn len(&self) -> usize {
         self.len.into()
     }
 
     /// Bytes free before the packet.
+    #[inline]
     pub fn headroom(&self) -> usize {
         self.head.into()
     }
 
     /// Bytes free after the packet.
+    #[inline]
     pub fn tailroom(&self) -> usize {
         usize::from(self.size) - self.headroom() - self.len()
     }
 
     /// Makes the packet `count` bytes longer at its front, and returns these bytes, whose content is undefined (what the
     /// chunk held before). `None`, and no change, if there is no such room.
+    #[inline]
     pub fn prepend(&mut self, count: usize) -> Option<&mut [u8]> {
         let head = self.headroom().checked_sub(count)?;
         self.set(head, self.len() + count);
         Some(&mut self.data_mut()[..count])
     }
 
-    /// Makes the packet `count` bytes longer at its end, and returns these bytes, zeroed. `None`, and no change, if there
-    /// is no such room.
+    /// Makes the packet `count` bytes longer at its end, and returns these bytes, whose content is as undefined as that of
+    /// [`Frame::prepend`]. `None`, and no change, if there is no such room.
+    #[inline]
     pub fn append(&mut self, count: usize) -> Option<&mut [u8]> {
         let old = self.len();
         self.tailroom().checked_sub(count)?;
         self.set(self.headroom(), old + count);
-        let tail = &mut self.data_mut()[old..];
-        tail.fill(0);
-        Some(tail)
+        Some(&mut self.data_mut()[old..])
+    }
+
+    /// Makes the packet `front` bytes longer at its front and `back` at its end, and returns all of it; the content of what is new is
+    /// undefined. `None`, and no change, if there is no such room.
+    #[inline]
+    pub fn surround(&mut self, front: usize, back: usize) -> Option<&mut [u8]> {
+        let head = self.headroom().checked_sub(front)?;
+        self.tailroom().checked_sub(back)?;
+        self.set(head, front + self.len() + back);
+        Some(self.data_mut())
     }
 
     /// Makes `bytes` the packet's end. False, and no change, if there is no such room.
@@ -99,6 +114,7 @@ impl Frame {
 
     /// Takes `count` bytes off the packet's front. False, and no change, if it is shorter.
     #[must_use]
+    #[inline]
     pub fn advance(&mut self, count: usize) -> bool {
         let Some(len) = self.len().checked_sub(count) else { return false };
         self.set(self.headroom() + count, len);
@@ -106,6 +122,7 @@ impl Frame {
     }
 
     /// Cuts the packet's end so that at most `len` bytes remain.
+    #[inline]
     pub fn truncate(&mut self, len: usize) {
         self.set(self.headroom(), self.len().min(len));
     }
@@ -127,12 +144,14 @@ impl Frame {
         self.extend_from(packet)
     }
 
+    #[inline]
     fn start(&self) -> NonNull<u8> {
         // SAFETY: head <= size is kept by every method, so the address lies in the chunk or at its end.
         unsafe { self.chunk.add(self.head.into()) }
     }
 
     /// The only place that moves the packet's bounds, so that the invariant is argued once.
+    #[inline]
     fn set(&mut self, head: usize, len: usize) {
         assert!(head + len <= usize::from(self.size), "a packet beyond its chunk");
         // Both are at most `size`, which is a u16.

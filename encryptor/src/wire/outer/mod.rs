@@ -20,8 +20,14 @@ const ESP_IV_LEN: usize = 16;
 const IPPROTO_UDP: u8 = 17;
 const IPPROTO_ESP: u8 = 50;
 
+/// What [`OuterShape::header_len`] comes to.
+const IPV4_BARE: usize = ETH_HLEN + IPV4_HLEN + ESP_IV_LEN;
+const IPV4_UDP: usize = IPV4_BARE + UDP_HLEN;
+const IPV6_BARE: usize = ETH_HLEN + IPV6_HLEN + ESP_IV_LEN;
+const IPV6_UDP: usize = IPV6_BARE + UDP_HLEN;
+
 /// The most that [`OuterShape::header_len`] comes to.
-pub const MAX_OUTER_LEN: usize = ETH_HLEN + IPV6_HLEN + UDP_HLEN + ESP_IV_LEN;
+pub const MAX_OUTER_LEN: usize = IPV6_UDP;
 
 /// The ESP next header values in use (IANA protocol numbers).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,9 +54,15 @@ impl NextHeader {
     }
 
     /// The meaning of a number on the wire, if it is one of ours.
+    #[inline]
     pub fn from_wire(value: u8) -> Option<NextHeader> {
-        let all = [NextHeader::Ethernet, NextHeader::Ipv4, NextHeader::Ipv6, NextHeader::None];
-        all.into_iter().find(|known| known.value() == value)
+        match value {
+            143 => Some(NextHeader::Ethernet),
+            4 => Some(NextHeader::Ipv4),
+            41 => Some(NextHeader::Ipv6),
+            59 => Some(NextHeader::None),
+            _ => None,
+        }
     }
 }
 
@@ -113,18 +125,19 @@ pub struct OuterShape {
 
 impl OuterShape {
     /// Bytes in front of the ciphertext, Ethernet header and IV included.
+    #[inline]
     pub fn header_len(self) -> usize {
-        self.udp_at() + ESP_IV_LEN + if self.encap == Encap::None { 0 } else { UDP_HLEN }
+        match (self.ipv6, self.encap) {
+            (false, Encap::Udp(_)) => IPV4_UDP,
+            (false, Encap::None) => IPV4_BARE,
+            (true, Encap::Udp(_)) => IPV6_UDP,
+            (true, Encap::None) => IPV6_BARE,
+        }
     }
 
     /// Bytes of an IP packet in front of the ciphertext.
     pub fn ip_overhead(self) -> usize {
         self.header_len() - ETH_HLEN
-    }
-
-    /// Where UDP begins, or ESP if there is none.
-    fn udp_at(self) -> usize {
-        ETH_HLEN + if self.ipv6 { IPV6_HLEN } else { IPV4_HLEN }
     }
 
     fn protocol(self) -> u8 {
@@ -137,12 +150,14 @@ impl OuterShape {
 
 /// The UDP source port that packets of `spi` carry: 49152 to 65535, a fixed function of the SPI, so that ECMP and
 /// RSS spread flows. The upper 14 bits of [`mixed`] are kept.
+#[inline]
 pub fn source_port(spi: Spi) -> u16 {
     0xc000 | ((mixed(spi) >> 18) as u16)
 }
 
 /// The IPv6 flow label (RFC 6437) that packets of `spi` carry, for the same end: the upper 20 bits, never 0, which
 /// would say that there is no label.
+#[inline]
 pub fn flow_label(spi: Spi) -> u32 {
     (mixed(spi) >> 12).max(1)
 }

@@ -1,8 +1,11 @@
 //! Reading the outer headers.
 
-use super::{ESP_IV_LEN, Encap, OuterShape, UDP_HLEN};
+use super::{
+    ESP_IV_LEN, Encap, IPPROTO_ESP, IPPROTO_UDP, IPV4_BARE, IPV4_HLEN, IPV4_UDP, IPV6_BARE, IPV6_HLEN,
+    IPV6_UDP, OuterShape,
+};
 use crate::spi::Spi;
-use crate::wire::{ETH_HLEN, EtherType, be16};
+use crate::wire::{ETH_HLEN, EtherType};
 
 /// What the receiver reads before it knows whether a packet is genuine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,38 +39,49 @@ pub enum OuterError {
 
 /// Reads the outer headers of a whole frame. ICV and trailer need at least 18 bytes behind the IV (RFC 4303). A UDP checksum
 /// is not looked at: RFC 6936 section 4 lets a tunnel take zero on its own port, and the ICV says more than any other value.
+#[inline]
 pub fn parse_outer(frame: &[u8], shape: OuterShape) -> Result<EspHeader, OuterError> {
-    let start = shape.header_len();
-    let head = frame.get(..start).ok_or(OuterError::Truncated)?;
-    let (class, length) = match shape.ipv6 {
-        false => parse_ipv4(head, shape.protocol())?,
-        true => parse_ipv6(head, shape.protocol())?,
+    // As in writing, code of its own for each shape.
+    match (shape.ipv6, shape.encap) {
+        (false, Encap::Udp(port)) => parse_as::<IPV4_UDP>(frame, port),
+        (false, Encap::None) => parse_as::<IPV4_BARE>(frame, 0),
+        (true, Encap::Udp(port)) => parse_as::<IPV6_UDP>(frame, port),
+        (true, Encap::None) => parse_as::<IPV6_BARE>(frame, 0),
+    }
+}
+
+/// `port`: that of UDP, where there is any.
+#[inline]
+fn parse_as<const N: usize>(frame: &[u8], port: u16) -> Result<EspHeader, OuterError> {
+    let head: &[u8; N] = frame.first_chunk().ok_or(OuterError::Truncated)?;
+    let (is_ipv4, has_udp) = (N == IPV4_UDP || N == IPV4_BARE, N == IPV4_UDP || N == IPV6_UDP);
+    let protocol = if has_udp { IPPROTO_UDP } else { IPPROTO_ESP };
+    let (class, length, behind_ip) = match is_ipv4 {
+        true => parse_ipv4(head, protocol).map(|(class, length)| (class, length, ETH_HLEN + IPV4_HLEN))?,
+        false => parse_ipv6(head, protocol).map(|(class, length)| (class, length, ETH_HLEN + IPV6_HLEN))?,
     };
-    let end = shape.udp_at() + length;
+    let end = behind_ip + length;
     if end > frame.len() {
         return Err(OuterError::Truncated);
     }
-    let source_port = match shape.encap {
-        Encap::Udp(port) => Some(parse_udp(head, port, length)?),
-        Encap::None => None,
-    };
-    let body = end.checked_sub(start).filter(|body| *body >= 18).ok_or(OuterError::Truncated)?;
-    let esp: &[u8; ESP_IV_LEN] = head.last_chunk().ok_or(OuterError::Truncated)?;
-    let [s0, s1, s2, s3, l0, l1, l2, l3, iv @ ..] = *esp;
+    let source_port = if has_udp { Some(parse_udp(&head[behind_ip..], port, length)?) } else { None };
+    let body = end.checked_sub(N).filter(|body| *body >= 18).ok_or(OuterError::Truncated)?;
+    let esp = &head[N - ESP_IV_LEN..];
+    let word = |at: usize| u32::from_be_bytes([esp[at], esp[at + 1], esp[at + 2], esp[at + 3]]);
     Ok(EspHeader {
-        spi: Spi::from_wire(u32::from_be_bytes([s0, s1, s2, s3])).ok_or(OuterError::Spi)?,
-        sequence_low: u32::from_be_bytes([l0, l1, l2, l3]),
-        iv: u64::from_be_bytes(iv),
+        spi: Spi::from_wire(word(0)).ok_or(OuterError::Spi)?,
+        sequence_low: word(4),
+        iv: u64::from(word(8)) << 32 | u64::from(word(12)),
         source_port,
         class,
-        start,
+        start: N,
         body,
     })
 }
 
 /// Traffic class, and the length of what stands behind the header.
+#[inline]
 fn parse_ipv4(head: &[u8], protocol: u8) -> Result<(u8, usize), OuterError> {
-    let head: &[u8; ETH_HLEN + 20] = head.first_chunk().ok_or(OuterError::Truncated)?;
     let total = usize::from(u16::from_be_bytes([head[16], head[17]]));
     if [head[12], head[13]] != EtherType::IPV4.0.to_be_bytes() || head[14] != 0x45 || head[23] != protocol {
         return Err(OuterError::Malformed);
@@ -77,8 +91,8 @@ fn parse_ipv4(head: &[u8], protocol: u8) -> Result<(u8, usize), OuterError> {
 }
 
 /// The same. Extension headers are no part of what a peer sends.
+#[inline]
 fn parse_ipv6(head: &[u8], protocol: u8) -> Result<(u8, usize), OuterError> {
-    let head: &[u8; ETH_HLEN + 40] = head.first_chunk().ok_or(OuterError::Truncated)?;
     let length = usize::from(u16::from_be_bytes([head[18], head[19]]));
     if [head[12], head[13]] != EtherType::IPV6.0.to_be_bytes() || head[14] >> 4 != 6 || head[20] != protocol {
         return Err(OuterError::Malformed);
@@ -87,13 +101,13 @@ fn parse_ipv6(head: &[u8], protocol: u8) -> Result<(u8, usize), OuterError> {
 }
 
 /// The source port of a datagram that takes up all `length` bytes behind the IP header.
-fn parse_udp(head: &[u8], port: u16, length: usize) -> Result<u16, OuterError> {
-    let udp: &[u8; UDP_HLEN + ESP_IV_LEN] = head.last_chunk().ok_or(OuterError::Truncated)?;
-    let field = |at: usize| be16(udp, at).ok_or(OuterError::Truncated);
-    if field(2)? != port || usize::from(field(4)?) != length {
+#[inline]
+fn parse_udp(udp: &[u8], port: u16, length: usize) -> Result<u16, OuterError> {
+    let field = |at: usize| u16::from_be_bytes([udp[at], udp[at + 1]]);
+    if field(2) != port || usize::from(field(4)) != length {
         return Err(OuterError::Malformed);
     }
-    field(0)
+    Ok(field(0))
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! Writing the outer headers.
 
-use super::{ESP_IV_LEN, Encap, Ends, MAX_OUTER_LEN, OuterShape, UDP_HLEN, flow_label, source_port};
+use super::{
+    ESP_IV_LEN, Encap, Ends, IPV4_BARE, IPV4_HLEN, IPV4_UDP, IPV6_BARE, IPV6_UDP, MAX_OUTER_LEN, OuterShape,
+    UDP_HLEN, flow_label, source_port,
+};
 use crate::spi::Spi;
 use crate::wire::{ClassMap, ETH_HLEN, EtherType, MacAddr};
 
@@ -43,7 +46,7 @@ impl OuterTemplate {
         let words = bytes[ETH_HLEN..ETH_HLEN + 20].chunks_exact(2);
         let fixed_sum = words.map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum();
         if let Encap::Udp(port) = encap {
-            bytes[shape.udp_at() + 2..][..2].copy_from_slice(&port.to_be_bytes());
+            bytes[shape.header_len() - ESP_IV_LEN - UDP_HLEN + 2..][..2].copy_from_slice(&port.to_be_bytes());
         }
         OuterTemplate { shape, classes, bytes, fixed_sum }
     }
@@ -55,6 +58,7 @@ impl OuterTemplate {
 
     /// Writes the header of one packet into `out`, which is as long as its shape says; `None` if it is not. `class` is
     /// the inner traffic class, `behind` the length of ciphertext and ICV in bytes.
+    #[inline]
     pub fn write(
         &self,
         out: &mut [u8],
@@ -64,48 +68,71 @@ impl OuterTemplate {
         spi: Spi,
         sequence: u64,
     ) -> Option<()> {
-        let template = self.bytes.get(..out.len()).filter(|bytes| bytes.len() == self.shape.header_len())?;
-        out.copy_from_slice(template);
-        out.first_chunk_mut::<6>()?.copy_from_slice(&to.0);
-        let class = self.classes.outer(class);
-        let mut length = behind + ESP_IV_LEN as u16;
-        let [udp @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = out.last_chunk_mut::<24>()?;
-        if self.shape.encap != Encap::None {
-            length += UDP_HLEN as u16;
-            udp[0..2].copy_from_slice(&source_port(spi).to_be_bytes());
-            udp[4..6].copy_from_slice(&length.to_be_bytes());
+        let fields = Fields { to, class: self.classes.outer(class), behind, spi, sequence };
+        // Code of its own for each shape, in which every place is fixed, takes half the time.
+        match (self.shape.ipv6, self.shape.encap) {
+            (false, Encap::Udp(_)) => self.write_as::<IPV4_UDP>(out.try_into().ok()?, &fields),
+            (false, Encap::None) => self.write_as::<IPV4_BARE>(out.try_into().ok()?, &fields),
+            (true, Encap::Udp(_)) => self.write_as::<IPV6_UDP>(out.try_into().ok()?, &fields),
+            (true, Encap::None) => self.write_as::<IPV6_BARE>(out.try_into().ok()?, &fields),
         }
-        match self.shape.ipv6 {
-            false => self.write_ipv4(out.first_chunk_mut()?, class, length),
-            true => write_ipv6(out.first_chunk_mut()?, class, length, flow_label(spi)),
-        }
-        let esp = out.last_chunk_mut::<ESP_IV_LEN>()?;
-        esp[0..4].copy_from_slice(&spi.value().to_be_bytes());
-        esp[4..8].copy_from_slice(&(sequence as u32).to_be_bytes());
-        esp[8..16].copy_from_slice(&sequence.to_be_bytes());
         Some(())
     }
 
-    fn write_ipv4(&self, out: &mut [u8; 34], class: u8, payload: u16) {
-        let total = payload + 20;
-        out[15] = class;
-        out[16..18].copy_from_slice(&total.to_be_bytes());
+    #[inline]
+    fn write_as<const N: usize>(&self, out: &mut [u8; N], fields: &Fields) {
+        let Fields { to, class, behind, spi, sequence } = *fields;
+        out.copy_from_slice(&self.bytes[..N]);
+        out[..6].copy_from_slice(&to.0);
+        let mut length = behind + ESP_IV_LEN as u16;
+        if N == IPV4_UDP || N == IPV6_UDP {
+            length += UDP_HLEN as u16;
+            let udp = &mut out[N - ESP_IV_LEN - UDP_HLEN..];
+            udp[0..2].copy_from_slice(&source_port(spi).to_be_bytes());
+            udp[4..6].copy_from_slice(&length.to_be_bytes());
+        }
+        match N == IPV4_UDP || N == IPV4_BARE {
+            true => self.write_ipv4(&mut out[ETH_HLEN..], class, length),
+            false => write_ipv6(&mut out[ETH_HLEN..], class, length, flow_label(spi)),
+        }
+        let esp = &mut out[N - ESP_IV_LEN..];
+        esp[0..4].copy_from_slice(&spi.value().to_be_bytes());
+        esp[4..8].copy_from_slice(&(sequence as u32).to_be_bytes());
+        esp[8..16].copy_from_slice(&sequence.to_be_bytes());
+    }
+
+    #[inline]
+    fn write_ipv4(&self, ip: &mut [u8], class: u8, payload: u16) {
+        let total = payload + IPV4_HLEN as u16;
+        ip[1] = class;
+        ip[2..4].copy_from_slice(&total.to_be_bytes());
         let checksum = !fold(self.fixed_sum + u32::from(class) + u32::from(total));
-        out[24..26].copy_from_slice(&checksum.to_be_bytes());
+        ip[10..12].copy_from_slice(&checksum.to_be_bytes());
     }
 }
 
-fn write_ipv6(out: &mut [u8; 54], class: u8, payload: u16, label: u32) {
+#[inline]
+fn write_ipv6(ip: &mut [u8], class: u8, payload: u16, label: u32) {
     let word = 6 << 28 | u32::from(class) << 20 | label;
-    out[14..18].copy_from_slice(&word.to_be_bytes());
-    out[18..20].copy_from_slice(&payload.to_be_bytes());
+    ip[0..4].copy_from_slice(&word.to_be_bytes());
+    ip[4..6].copy_from_slice(&payload.to_be_bytes());
 }
 
-fn fold(mut sum: u32) -> u16 {
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    sum as u16
+/// Twice is enough for any sum of 32 bits (RFC 1071).
+#[inline]
+fn fold(sum: u32) -> u16 {
+    let once = (sum & 0xffff) + (sum >> 16);
+    ((once & 0xffff) + (once >> 16)) as u16
+}
+
+/// What differs from packet to packet.
+struct Fields {
+    to: MacAddr,
+    /// Of the outer header.
+    class: u8,
+    behind: u16,
+    spi: Spi,
+    sequence: u64,
 }
 
 #[cfg(test)]

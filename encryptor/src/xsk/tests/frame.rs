@@ -59,15 +59,6 @@ fn emptied_and_filled_again() {
 }
 
 #[test]
-fn appended_bytes_are_zeroed() {
-    with_frame(2048, |frame| {
-        assert!(frame.fill_from(&[0xff; 64]));
-        frame.truncate(4);
-        assert_eq!(frame.append(60).unwrap(), [0; 60]);
-    });
-}
-
-#[test]
 #[should_panic(expected = "a headroom beyond the chunk")]
 fn a_headroom_beyond_the_chunk_is_a_defect() {
     let mut umem = Umem::new(1, 2048).unwrap();
