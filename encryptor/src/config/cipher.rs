@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::raw::demand;
 use crate::esn::IvRule;
+use crate::replay::WindowSize;
 use crate::wire::{Dscp, Ecn, Encap, Ends};
 
 #[derive(Deserialize)]
@@ -24,6 +25,7 @@ pub(super) struct RawCipher {
     pub(super) nat: bool,
     #[serde(default)]
     pub(super) iv: IvRule,
+    replay_window: Option<u32>,
     #[serde(default = "default_ttl")]
     pub(super) ttl: u8,
     #[serde(default = "default_dscp")]
@@ -75,6 +77,16 @@ fn default_ecn() -> Ecn {
 }
 
 impl RawCipher {
+    pub(super) fn replay_window(&self) -> Result<WindowSize, String> {
+        let Some(size) = self.replay_window else { return Ok(WindowSize::default()) };
+        WindowSize::new(size).ok_or_else(|| {
+            let (min, max) = (WindowSize::MIN, WindowSize::MAX);
+            format!(
+                "cipher.replay_window = {size} is no power of two within {min} to {max} packets, such as 1024"
+            )
+        })
+    }
+
     pub(super) fn encap(&self) -> Encap {
         match self.encap {
             RawEncap::Udp => Encap::Udp(self.udp_port),

@@ -27,6 +27,7 @@ use crate::keys::Combine;
 use crate::link::IdentityFiles;
 use crate::plan::PlanInput;
 use crate::policy::Policy;
+use crate::replay::WindowSize;
 use crate::wire::{Dscp, Ecn, Encap, Ends, OuterShape};
 use crate::xsk::BindMode;
 
@@ -110,6 +111,8 @@ pub struct Config {
     pub nat: bool,
     /// What the IVs of received packets say.
     pub iv: IvRule,
+    /// How many sequence numbers of a flow are told apart.
+    pub replay_window: WindowSize,
     /// TCP port of the link channel.
     pub channel_port: u16,
     /// Certificates of the link channel.

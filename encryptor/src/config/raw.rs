@@ -206,7 +206,8 @@ fn optional_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
 impl Raw {
     pub(super) fn check(self, folder: &Path) -> Result<Config, String> {
         self.check_names()?;
-        let (ends, encap) = (self.cipher.ends()?, self.cipher.encap());
+        let (ends, encap, replay_window) =
+            (self.cipher.ends()?, self.cipher.encap(), self.cipher.replay_window()?);
         demand(self.channel.port != 0, "channel.port is within 1 to 65535")?;
         self.check_times()?;
         self.check_worker()?;
@@ -236,6 +237,7 @@ impl Raw {
             ecn: self.cipher.ecn,
             nat: self.cipher.nat,
             iv: self.cipher.iv,
+            replay_window,
             channel_port: self.channel.port,
             feed: feed(self.kme, self.key_files, self.keys.combine, &peer_sae, folder)?,
             combine: self.keys.combine,

@@ -32,6 +32,8 @@ fn each_mistake_is_one_line_that_names_it() {
         ("peer = \"192.0.2.2\"", "peer = \"peer.example\"", "line"),
         ("https://", "http://", "kme.url"),
         ("iv = \"sequence\"", "iv = \"random\"", "random"),
+        ("replay_window = 1024", "replay_window = 1000", "cipher.replay_window"),
+        ("replay_window = 1024", "replay_window = 131072", "cipher.replay_window"),
         ("ring = 2048", "ring = 1000", "worker.ring"),
         ("core = 1", "core = 1\ncores = [1, 2]", "worker.cores"),
         ("core = 1", "cores = [1, 1]", "worker.cores"),

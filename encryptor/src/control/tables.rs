@@ -38,7 +38,7 @@ impl Tables {
             engine,
             workers: workers as u32,
             capacity: config.flows,
-            window: WindowSize::default(),
+            window: config.replay_window,
             limits: config.limits,
             arrivals,
             log,
