@@ -180,18 +180,24 @@ impl Protect {
         if let Inside::Packets(ingress) = &mut self.inside {
             ingress.refill(now);
         }
-        // What packets wait for from memory comes while others are worked on: the index of flows in this pass over the burst, the
-        // flows during the work on the groups before theirs.
+        // What packets wait for from memory comes while others are worked on: the index of flows in a pass over the burst, the flows
+        // during the work on the groups before theirs.
         let mut looked_at = ArrayVec::<Result<Seen, Verdict>, BURST>::new();
         looked_at.extend(frames.iter().map(|frame| look(&self.policy, epoch, frame.data())));
+        let fetches = epoch.has_many_flows();
         let fetch = |epoch: &TxEpoch, first: usize, count: usize| {
             let some = looked_at.iter().skip(first).take(count);
             some.flatten().for_each(|seen| epoch.prefetch_flow(seen.hash));
         };
+        if fetches {
+            looked_at.iter().flatten().for_each(|seen| epoch.prefetch_index(seen.hash));
+            fetch(epoch, 0, AHEAD);
+        }
         let header_len = self.template.shape().header_len();
-        fetch(epoch, 0, AHEAD);
         for (number, (frames, group)) in frames.chunks_mut(GROUP).zip(looked_at.chunks(GROUP)).enumerate() {
-            fetch(epoch, number * GROUP + AHEAD, GROUP);
+            if fetches {
+                fetch(epoch, number * GROUP + AHEAD, GROUP);
+            }
             let framing = Framing::new(&self.inside, &self.template, self.cipher_mtu, mac);
             let outcomes = framing.wrap_group(epoch, frames, group);
             seal_group(&mut self.inside, epoch, header_len, frames, &outcomes, verdicts);
@@ -264,7 +270,6 @@ fn look(policy: &Policy, epoch: &TxEpoch, frame: &[u8]) -> Result<Seen, Verdict>
         None => look_closer(policy, frame)?,
     };
     let hash = epoch.hash(&flow);
-    epoch.prefetch_index(hash);
     Ok(Seen { flow, hash, class })
 }
 

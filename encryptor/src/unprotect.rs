@@ -191,13 +191,18 @@ impl Unprotect {
         if let Some(egress) = &mut self.egress {
             egress.refill(now);
         }
-        // As on the way out: the index of flows comes in this pass over the burst, the flows during the work on the groups
-        // before theirs.
+        // Memory is asked for ahead as on the way out.
         let mut headers = ArrayVec::<Header, BURST>::new();
-        headers.extend(frames.iter().map(|frame| self.look_ahead(frame.data())));
-        self.prefetch(&headers, 0, AHEAD);
+        headers.extend(frames.iter().map(|frame| self.look_at(frame.data())));
+        let fetches = self.epochs.iter().flatten().any(|epoch| epoch.has_many_flows());
+        if fetches {
+            self.for_each_flow(&headers, |epoch, header| epoch.prefetch_index(header.spi));
+            self.prefetch(&headers, 0, AHEAD);
+        }
         for (number, (frames, group)) in frames.chunks_mut(GROUP).zip(headers.chunks(GROUP)).enumerate() {
-            self.prefetch(&headers, number * GROUP + AHEAD, GROUP);
+            if fetches {
+                self.prefetch(&headers, number * GROUP + AHEAD, GROUP);
+            }
             let derivations = self.derivations;
             verdicts.extend(self.group(frames, group, origin.behind(number * GROUP)));
             if self.derivations != derivations {
@@ -209,9 +214,16 @@ impl Unprotect {
     /// Asks for the memory of the flows of `count` packets from `first` on.
     #[inline]
     fn prefetch(&self, headers: &[Header], first: usize, count: usize) {
-        for header in headers.iter().skip(first).take(count).flatten() {
+        let end = headers.len().min(first + count);
+        let some = headers.get(first..end).unwrap_or_default();
+        self.for_each_flow(some, |epoch, header| epoch.prefetch_flow(header.spi, header.sequence_low));
+    }
+
+    #[inline]
+    fn for_each_flow(&self, headers: &[Header], act: impl Fn(&RxEpoch, &EspHeader)) {
+        for header in headers.iter().flatten() {
             if let Some(epoch) = self.epochs[header.spi.epoch().index()].as_deref() {
-                epoch.prefetch_flow(header.spi, header.sequence_low);
+                act(epoch, header);
             }
         }
     }
@@ -267,18 +279,14 @@ impl Unprotect {
         }
     }
 
-    /// Reads the headers, and asks for the place in the index while those of other packets are read.
+    /// Reads the headers.
     #[inline]
-    fn look_ahead(&self, frame: &[u8]) -> Header {
-        let header = parse_outer(frame, self.shape).map_err(|error| match error {
+    fn look_at(&self, frame: &[u8]) -> Header {
+        parse_outer(frame, self.shape).map_err(|error| match error {
             OuterError::Truncated => DropReason::Truncated,
             OuterError::Malformed => DropReason::Malformed,
             OuterError::Spi => DropReason::BadSpi,
-        })?;
-        if let Some(epoch) = self.epochs[header.spi.epoch().index()].as_deref() {
-            epoch.prefetch_index(header.spi);
-        }
-        Ok(header)
+        })
     }
 
     /// All checks in front of the AEAD. Gives the flow and the sequence number.

@@ -4,6 +4,9 @@
 //! again. So the worker never allocates or frees, memory stays flat over any number of rotations, and no key outlives
 //! its epoch. A slot is never given to a second flow within an epoch, since a table only grows until it is wiped.
 
+/// As many flows stay in the processor's cache by themselves.
+const FEW: usize = 128;
+
 mod index;
 mod limits;
 mod rx;

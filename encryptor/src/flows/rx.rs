@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 
+use super::FEW;
 use crate::BURST;
 use crate::aead::{AeadKey, Engine, KeyStore};
 use crate::keylog::KeyLog;
@@ -12,9 +13,6 @@ use crate::ownership::Owners;
 use crate::replay::{ReplayWindow, WindowBits, WindowSize, mark};
 use crate::spi::{Epoch, MAX_LANES, MAX_SLOTS, Spi};
 use crate::xsk::{huge_pages, prefetch};
-
-/// As many flows stay in the processor's cache by themselves.
-const FEW: usize = 128;
 
 /// Marks a slot of the index that holds no flow.
 const EMPTY: u32 = u32::MAX;
@@ -173,12 +171,16 @@ impl RxEpoch {
         }
     }
 
+    /// Whether memory is worth asking for ahead.
+    #[inline]
+    pub fn has_many_flows(&self) -> bool {
+        self.table.flows.len() > FEW
+    }
+
     /// Asks for the memory that tells where the flow is.
     #[inline]
     pub fn prefetch_index(&self, spi: Spi) {
-        if self.table.flows.len() > FEW
-            && let Some(place) = self.place(spi)
-        {
+        if let Some(place) = self.place(spi) {
             prefetch(&self.table.index[place]);
         }
     }
@@ -187,9 +189,7 @@ impl RxEpoch {
     #[inline]
     pub fn prefetch_flow(&self, spi: Spi, sequence_low: u32) {
         let RxTable { index, flows, window_bits, keys, .. } = &self.table;
-        if flows.len() > FEW
-            && let Some(at) = self.place(spi).map(|place| index[place]).filter(|&at| at != EMPTY)
-        {
+        if let Some(at) = self.place(spi).map(|place| index[place]).filter(|&at| at != EMPTY) {
             prefetch(&flows[at as usize]);
             window_bits.prefetch(at as usize, sequence_low);
             keys.prefetch(at as usize);

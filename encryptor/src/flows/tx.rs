@@ -4,16 +4,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::index::FlowIndex;
-use super::{FlowHash, FlowLimits, Use};
+use super::{FEW, FlowHash, FlowLimits, Use};
 use crate::aead::{AeadKey, Engine, KeyStore};
 use crate::classify::FlowId;
 use crate::keylog::KeyLog;
 use crate::keys::{EpochKey, KeyError};
 use crate::spi::{Epoch, MAX_SLOTS, Spi};
 use crate::xsk::{huge_pages, prefetch};
-
-/// As many flows stay in the processor's cache by themselves.
-const FEW: usize = 128;
 
 /// A flow's sending state in one epoch, but for its key: a cache line.
 #[derive(Debug)]
@@ -159,21 +156,23 @@ impl TxEpoch {
         self.table.index.hash(flow)
     }
 
+    /// Whether memory is worth asking for ahead.
+    #[inline]
+    pub fn has_many_flows(&self) -> bool {
+        self.table.flows.len() > FEW
+    }
+
     /// Asks for the memory that tells where the flow is.
     #[inline]
     pub fn prefetch_index(&self, hash: FlowHash) {
-        if self.table.flows.len() > FEW {
-            self.table.index.prefetch(hash);
-        }
+        self.table.index.prefetch(hash);
     }
 
     /// Asks for the memory of the flow and its key, once the index is there.
     #[inline]
     pub fn prefetch_flow(&self, hash: FlowHash) {
         let TxTable { index, flows, keys, .. } = &self.table;
-        if flows.len() > FEW
-            && let Some(slot) = index.find(hash, |_| true)
-        {
+        if let Some(slot) = index.find(hash, |_| true) {
             prefetch(&flows[slot as usize]);
             keys.prefetch(slot as usize);
         }
