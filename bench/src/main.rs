@@ -20,6 +20,9 @@ struct Args {
 enum Command {
     /// The worker's packet code over memory, no kernel: protect, unprotect, and the bare AEAD on the same bytes.
     Soft(soft::Options),
+    /// One part of the soft bench's work, for valgrind to count.
+    #[command(hide = true)]
+    SoftWork(soft::instructions::Work),
     /// The lab's path under load: loss-free rate, overload, round trips, TCP and rotation, beside the kernel in clear and plain AF_XDP.
     Wire(wire::Options),
     /// Two sites under forged packets of every kind, beside legitimate traffic that must not feel them.
@@ -34,6 +37,7 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Args::parse().command {
         Command::Soft(options) => soft::run(&options),
+        Command::SoftWork(work) => soft::instructions::work(&work),
         Command::Wire(options) => wire::run(&options.normal()),
         Command::Flood(options) => flood::run(&options),
         Command::Report(options) => report::run(&options),

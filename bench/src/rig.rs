@@ -24,7 +24,10 @@ use qhaul::{BURST, Verdict};
 const ENCAP: Encap = Encap::Udp(4500);
 const ENDS: Ends = Ends::V4(Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2));
 
-/// A sender and a receiver of one epoch, and a burst of frames.
+/// The largest plain frame.
+pub(crate) const LARGEST: usize = 9000;
+
+/// A sender and a receiver, and a burst of frames.
 pub(crate) struct Rig {
     umem: Umem,
     protect: Protect,
@@ -32,37 +35,115 @@ pub(crate) struct Rig {
     frames: Vec<Frame>,
     verdicts: ArrayVec<Verdict, BURST>,
     now: Instant,
+    flows: u32,
+    /// In use.
+    epoch: Epoch,
+    next: Option<Next>,
+    /// Memory of the next epoch.
+    spare: Option<(TxTable, RxTable)>,
+}
+
+/// An epoch on its way into use.
+enum Next {
+    /// The receiver derives its keys; the sender's part waits.
+    Deriving(Box<TxEpoch>),
+    /// The sender takes its flows over.
+    Carrying,
 }
 
 impl Rig {
-    /// For `flows` flows.
-    pub(crate) fn new(engine: Engine, flows: u32) -> Result<Rig> {
-        let mut umem = Umem::new(2 * BURST as u32, 4096)?;
+    /// For `flows` flows and plain frames of `largest` bytes at the most.
+    pub(crate) fn new(engine: Engine, flows: u32, largest: usize) -> Result<Rig> {
+        let mut umem = Umem::with_jumbos(2 * BURST as u32, 4096, BURST as u32)?;
         let next_hop = NextHop::default();
         next_hop.set(Some(MacAddr([2, 0, 0, 0, 0, 2])));
-        let template = OuterTemplate::new(
-            MacAddr([2, 0, 0, 0, 0, 1]),
-            ENDS,
-            ENCAP,
-            64,
-            ClassMap::new(&Dscp::Copy, Ecn::Copy),
-        );
-        let mut protect = Protect::new(template, next_hop, 3500);
-        let mut unprotect = Unprotect::new(ENDS.shape(ENCAP), false, 3500, Budget::new(u32::MAX, u32::MAX));
-        let now = Instant::now();
-        let expires = now + Duration::from_secs(86_400);
+        let mac = MacAddr([2, 0, 0, 0, 0, 1]);
+        let template = OuterTemplate::new(mac, ENDS, ENCAP, 64, ClassMap::new(&Dscp::Copy, Ecn::Copy));
+        let frames: Option<Vec<Frame>> = (0..BURST).map(|_| umem.alloc_for(largest)).collect();
+        let mut rig = Rig {
+            umem,
+            protect: Protect::new(template, next_hop, LARGEST + 200),
+            unprotect: Unprotect::new(ENDS.shape(ENCAP), false, LARGEST, Budget::new(u32::MAX, u32::MAX)),
+            frames: frames.context("the UMEM has a burst of frames")?,
+            verdicts: ArrayVec::new(),
+            now: Instant::now(),
+            flows,
+            epoch: Epoch::FIRST,
+            next: None,
+            spare: None,
+        };
+        let tables =
+            || (TxTable::new(engine, flows), RxTable::new(engine, flows, flows, WindowSize::default()));
+        let (tx, rx) = rig.epoch(Epoch::FIRST, tables(), 0)?;
+        rig.unprotect.install(Box::new(rx));
+        rig.protect.install(Box::new(tx));
+        ensure!(rig.protect.switch(Epoch::FIRST).0, "the epoch is installed");
+        Ok(rig)
+    }
+
+    /// Memory for a second epoch, so that [`Rig::begin_rotation`] takes none.
+    pub(crate) fn reserve(&mut self, engine: Engine) {
+        let flows = self.flows;
+        let rx = RxTable::new(engine, flows, flows, WindowSize::default());
+        self.spare = Some((TxTable::new(engine, flows), rx));
+    }
+
+    /// Both ends of an epoch. `announced`: flows that the sender has in use.
+    fn epoch(
+        &self,
+        epoch: Epoch,
+        (tx, rx): (TxTable, RxTable),
+        announced: u32,
+    ) -> Result<(TxEpoch, RxEpoch)> {
+        let key = Arc::new(EpochKey::new(&[epoch.index() as u8; 32])?);
+        let (flows, expires) = (self.flows, self.now + Duration::from_secs(86_400));
         let terms = TxTerms { lane: 0, flows, expires, limits: FlowLimits::default(), log: KeyLog::off() };
-        let key = Arc::new(EpochKey::new(&[7; 32])?);
-        let tx = TxEpoch::new(TxTable::new(engine, flows), Epoch::FIRST, key.clone(), terms)?;
-        protect.install(Box::new(tx));
-        ensure!(protect.switch(Epoch::FIRST).0, "the epoch is installed");
-        let (lanes, owners) = ([0].into(), Owners::sole());
-        let terms = RxTerms { epoch: Epoch::FIRST, lanes, key, worker: 0, owners, log: KeyLog::off() };
-        let rx = RxEpoch::new(RxTable::new(engine, flows, flows, WindowSize::default()), terms)?;
-        unprotect.install(Box::new(rx));
-        let frames: Option<Vec<Frame>> = (0..BURST).map(|_| umem.alloc()).collect();
-        let frames = frames.context("the UMEM has a burst of frames")?;
-        Ok(Rig { umem, protect, unprotect, frames, verdicts: ArrayVec::new(), now })
+        let tx = TxEpoch::new(tx, epoch, key.clone(), terms)?;
+        let (lanes, owners) = ([announced].into(), Owners::sole());
+        let rx = RxEpoch::new(rx, RxTerms { epoch, lanes, key, worker: 0, owners, log: KeyLog::off() })?;
+        Ok((tx, rx))
+    }
+
+    /// Installs the next epoch for receiving, with all flows announced.
+    pub(crate) fn begin_rotation(&mut self) -> Result<()> {
+        let tables = self.spare.take().context("memory for a second epoch")?;
+        let (tx, rx) = self.epoch(self.epoch.next(), tables, self.flows)?;
+        self.unprotect.install(Box::new(rx));
+        self.next = Some(Next::Deriving(Box::new(tx)));
+        Ok(())
+    }
+
+    /// What a worker does for a rotation in one turn of its loop: keys of `count` flows. True: the switch is made.
+    pub(crate) fn rotate(&mut self, count: usize) -> bool {
+        let next = self.epoch.next();
+        match self.next.take() {
+            Some(Next::Deriving(tx)) => {
+                self.next = match self.unprotect.derive_ahead(next, count) {
+                    true => Some(Next::Deriving(tx)),
+                    false => {
+                        self.protect.install(tx);
+                        Some(Next::Carrying)
+                    }
+                };
+                false
+            }
+            Some(Next::Carrying) if self.protect.carry(count) => {
+                self.next = Some(Next::Carrying);
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// Switches, and wipes the old epoch, which the control thread does in the product.
+    pub(crate) fn end_rotation(&mut self) -> Result<()> {
+        let (old, next) = (self.epoch, self.epoch.next());
+        let (switched, tx) = self.protect.switch(next);
+        ensure!(switched, "the epoch is installed");
+        let (tx, rx) = tx.zip(self.unprotect.retire(old)).context("the old epoch was in use")?;
+        self.spare = Some((tx.retire(self.flows), rx.retire()));
+        self.epoch = next;
+        Ok(())
     }
 
     /// Writes plain frames, of the lengths that `length` gives by their number and of the flows that `flow` names.

@@ -37,7 +37,7 @@ const SHORT_SLEEP: Duration = Duration::from_millis(1);
 const PATH_PROBE: usize = 512;
 const WAKE: Token = Token(usize::MAX);
 /// Keys made ahead of a new epoch in one turn of the loop: about ten microseconds while packets flow, more while none do.
-const AHEAD_BUSY: usize = 8;
+pub const AHEAD_BUSY: usize = 8;
 const AHEAD_IDLE: usize = 64;
 
 /// One worker. It is made on the control thread and runs on its own.

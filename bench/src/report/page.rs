@@ -12,11 +12,15 @@ const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;mar
     svg{width:100%;height:auto;margin:.5rem 0}svg text{font:12px sans-serif;fill:#333}svg .title{font-weight:bold}";
 
 /// What a bench measures, and what it does not show.
-const ABOUT: [(&str, &str); 3] = [
+const ABOUT: [(&str, &str); 4] = [
     (
         "soft",
         "The worker's packet code over memory, no kernel, beside the bare AEAD on the same bytes in the same run. It shows what a \
          core can do, and nothing of drivers and rings.",
+    ),
+    (
+        "soft-rotation",
+        "Turns of a worker's loop that also make the keys of the next epoch, beside turns that do not: what packets cost meanwhile.",
     ),
     (
         "wire",
@@ -77,13 +81,17 @@ fn charts(group: &Group) -> Vec<Chart> {
         return figures.into_iter().map(|figure| by_subject(group, &figure)).collect();
     }
     let of = |row: &Row| (shown(row, "engine"), shown(row, "flows"));
+    let figure_and_control = match group.bench() {
+        "soft-rotation" => ["rotating_p99_ns", "still_p50_ns"],
+        _ => ["round_trip_ns", "aead_ns"],
+    };
     let pairs = distinct(&group.rows, |row| of(row));
     pairs
         .into_iter()
         .map(|(engine, flows)| {
             let rows: Vec<&Row> =
                 group.rows.iter().filter(|row| of(row) == (engine.clone(), flows.clone())).collect();
-            let series = ["round_trip_ns", "aead_ns"]
+            let series = figure_and_control
                 .map(|name| (name.to_owned(), rows.iter().map(|row| number(row, name)).collect()));
             Chart {
                 title: format!("ns a packet, {engine}, {flows} flows"),

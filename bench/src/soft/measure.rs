@@ -14,7 +14,7 @@ use qhaul::esp::tail_len;
 use qhaul::keys::EpochKey;
 use qhaul::spi::{Epoch, Spi};
 
-use crate::rig::Rig;
+use crate::rig::{LARGEST, Rig};
 
 /// Twelve frames of the simple IMIX, in an order that spreads the sizes.
 const IMIX: [usize; 12] = [64, 570, 64, 64, 570, 64, 1514, 64, 570, 64, 64, 570];
@@ -35,6 +35,10 @@ impl Length {
         }
     }
 
+    fn largest(self) -> usize {
+        (0..IMIX.len()).map(|number| self.of(number)).max().unwrap_or_default()
+    }
+
     pub(super) fn mean(self) -> f64 {
         let total: usize = (0..IMIX.len()).map(|number| self.of(number)).sum();
         total as f64 / IMIX.len() as f64
@@ -46,7 +50,7 @@ impl FromStr for Length {
 
     fn from_str(text: &str) -> Result<Length, String> {
         match text.parse() {
-            Ok(size @ 60..=9000) => Ok(Length::Fixed(size)),
+            Ok(size @ 60..=LARGEST) => Ok(Length::Fixed(size)),
             _ if text == "imix" => Ok(Length::Imix),
             _ => Err("a size is within 60 to 9000, or \"imix\"".into()),
         }
@@ -82,7 +86,7 @@ pub(super) struct PacketPath {
 
 /// Makes a path and sends a packet of each flow through it.
 pub(super) fn packet_path(engine: Engine, size: Length, flows: u32) -> Result<PacketPath> {
-    let mut rig = Rig::new(engine, flows)?;
+    let mut rig = Rig::new(engine, flows, size.largest())?;
     let mut next = 0..flows;
     while !next.is_empty() {
         rig.load(|_| 64, || next.next().unwrap_or_default())?;
@@ -96,10 +100,8 @@ impl PacketPath {
     /// Nanoseconds a packet to protect and to unprotect, flows in random order. Writing the plain frames anew is not timed.
     pub(super) fn run(&mut self, span: Duration) -> Result<(f64, f64)> {
         let (mut protect, mut unprotect, mut bursts) = (Duration::ZERO, Duration::ZERO, 0u32);
-        let size = self.size;
         while protect + unprotect < span {
-            let (random, flows) = (&mut self.random, u64::from(self.flows));
-            self.rig.load(|number| size.of(number), || (xorshift(random) % flows) as u32)?;
+            self.load()?;
             let start = Instant::now();
             self.rig.protect()?;
             let middle = Instant::now();
@@ -112,8 +114,59 @@ impl PacketPath {
         Ok((protect.as_nanos() as f64 / packets, unprotect.as_nanos() as f64 / packets))
     }
 
+    /// Writes plain frames anew.
+    pub(super) fn load(&mut self) -> Result<()> {
+        let (size, random, flows) = (self.size, &mut self.random, u64::from(self.flows));
+        self.rig.load(|number| size.of(number), || (xorshift(random) % flows) as u32)
+    }
+
+    pub(super) fn rig(&mut self) -> &mut Rig {
+        &mut self.rig
+    }
+
     pub(super) fn close(self) {
         self.rig.close();
+    }
+}
+
+/// The bare engine on bursts of as many bytes as the packet path gives it, with one key.
+pub(super) struct BareAead {
+    keys: KeyStore,
+    bodies: Vec<Vec<u8>>,
+    sequence: u64,
+}
+
+impl BareAead {
+    pub(super) fn new(engine: Engine, size: Length) -> Result<BareAead> {
+        let mut keys = KeyStore::with_capacity(engine, 1);
+        keys.push(&EpochKey::new(&[7; 32])?.flow_key(Self::spi())?);
+        let body = |number: usize| vec![0x5a; size.of(number) + tail_len(size.of(number))];
+        Ok(BareAead { keys, bodies: (0..BURST).map(body).collect(), sequence: 0 })
+    }
+
+    fn spi() -> Spi {
+        Spi::new(Epoch::FIRST, 0, 1)
+    }
+
+    /// Seals and opens a burst: how long each took. Making the jobs is not timed.
+    pub(super) fn burst(&mut self) -> Result<(Duration, Duration)> {
+        let (key, spi) = (AeadKey { key: self.keys.get(0), salt: [7; 4] }, Self::spi());
+        let first = self.sequence + 1;
+        self.sequence += BURST as u64;
+        let jobs = (first..).zip(&mut self.bodies);
+        let mut jobs: Vec<SealJob<'_>> =
+            jobs.map(|(sequence, body)| SealJob { key, spi, sequence, body }).collect();
+        let start = Instant::now();
+        seal_burst(&mut jobs);
+        let seal = start.elapsed();
+        let jobs = (first..).zip(&mut self.bodies);
+        let mut jobs: Vec<OpenJob<'_>> =
+            jobs.map(|(iv, body)| OpenJob { key, spi, iv, sequence: iv, body, genuine: false }).collect();
+        let start = Instant::now();
+        open_burst(&mut jobs);
+        let open = start.elapsed();
+        ensure!(jobs.iter().all(|job| job.genuine), "the engine opens what it sealed");
+        Ok((seal, open))
     }
 }
 
@@ -125,32 +178,14 @@ fn xorshift(state: &mut u64) -> u64 {
     *state
 }
 
-/// Nanoseconds a packet to seal and to open by the engine alone: one key, and as many bytes as the packet path gives it. Making
-/// the jobs is not timed.
+/// Nanoseconds a packet to seal and to open by the engine alone.
 pub(super) fn bare_aead(engine: Engine, size: Length, span: Duration) -> Result<(f64, f64)> {
-    let spi = Spi::new(Epoch::FIRST, 0, 1);
-    let mut keys = KeyStore::with_capacity(engine, 1);
-    keys.push(&EpochKey::new(&[7; 32])?.flow_key(spi)?);
-    let key = AeadKey { key: keys.get(0), salt: [7; 4] };
-    let body = |number: usize| vec![0x5a; size.of(number) + tail_len(size.of(number))];
-    let mut bodies: Vec<Vec<u8>> = (0..BURST).map(body).collect();
-    let (mut seal, mut open, mut sequence, mut bursts) = (Duration::ZERO, Duration::ZERO, 0u64, 0u32);
+    let mut bare = BareAead::new(engine, size)?;
+    let (mut seal, mut open, mut bursts) = (Duration::ZERO, Duration::ZERO, 0u32);
     while seal + open < span {
-        let first = sequence + 1;
-        let jobs = (first..).zip(&mut bodies);
-        let mut jobs: Vec<SealJob<'_>> =
-            jobs.map(|(sequence, body)| SealJob { key, spi, sequence, body }).collect();
-        let start = Instant::now();
-        seal_burst(&mut jobs);
-        seal += start.elapsed();
-        let jobs = (first..).zip(&mut bodies);
-        let mut jobs: Vec<OpenJob<'_>> =
-            jobs.map(|(iv, body)| OpenJob { key, spi, iv, sequence: iv, body, genuine: false }).collect();
-        let start = Instant::now();
-        open_burst(&mut jobs);
-        open += start.elapsed();
-        ensure!(jobs.iter().all(|job| job.genuine), "the engine opens what it sealed");
-        sequence += BURST as u64;
+        let (sealed, opened) = bare.burst()?;
+        seal += sealed;
+        open += opened;
         bursts += 1;
     }
     let packets = f64::from(bursts) * BURST as f64;

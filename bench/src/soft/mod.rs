@@ -1,6 +1,8 @@
 //! The worker's packet code over memory, beside the bare AEAD of the same engine on the same bytes in the same run.
 
+pub(crate) mod instructions;
 mod measure;
+mod rotation;
 
 use anyhow::Result;
 use serde::Serialize;
@@ -14,7 +16,7 @@ use measure::{Length, bare_aead, packet_path};
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Sizes of plain frames in bytes, without FCS; "imix" is 7 of 64, 4 of 570 and 1 of 1514.
-    #[arg(long, value_delimiter = ',', default_value = "60,64,128,512,imix,1400,1500")]
+    #[arg(long, value_delimiter = ',', default_value = "60,64,128,512,imix,1400,1500,9000")]
     size: Vec<Length>,
     /// Numbers of flows, visited in random order.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 1000, 100_000, 1_000_000])]
@@ -28,6 +30,12 @@ pub(crate) struct Options {
     /// Milliseconds for each run of each figure.
     #[arg(long, default_value_t = 100)]
     millis: u64,
+    /// Rotations to go through for each size, number of flows and engine: what a packet costs meanwhile.
+    #[arg(long, default_value_t = 0)]
+    rotations: u32,
+    /// Also count instructions with valgrind, which takes a minute for each size, number of flows and engine.
+    #[arg(long)]
+    instructions: bool,
     /// One JSON object a row.
     #[arg(long)]
     json: bool,
@@ -84,23 +92,33 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             }
         }
     }
+    if options.rotations > 0 {
+        rotation::run(options, &engines)?;
+    }
+    if options.instructions {
+        instructions::run(options, &engines)?;
+    }
     Ok(())
 }
 
 fn engines(options: &Options) -> Result<Vec<Engine>> {
     let mut engines = Vec::new();
     for name in &options.engine {
-        let choice = match name {
-            EngineName::Ring => Choice::Ring,
-            EngineName::IpsecMb => Choice::IpsecMb,
-        };
-        match choose(choice) {
-            Ok(chosen) => engines.push(chosen.engine),
+        match engine(*name) {
+            Ok(engine) => engines.push(engine),
             Err(error) => eprintln!("left out: {error}"),
         }
     }
     anyhow::ensure!(!engines.is_empty(), "no engine is left to measure");
     Ok(engines)
+}
+
+fn engine(name: EngineName) -> Result<Engine> {
+    let choice = match name {
+        EngineName::Ring => Choice::Ring,
+        EngineName::IpsecMb => Choice::IpsecMb,
+    };
+    Ok(choose(choice)?.engine)
 }
 
 fn line(row: &Row) -> String {
