@@ -105,6 +105,9 @@ pub enum RunError {
     /// The data path.
     #[error(transparent)]
     DataPath(#[from] DataPathError),
+    /// The kernel's part of it.
+    #[error(transparent)]
+    Programs(#[from] qhaul_ebpf::Error),
     /// The peer has other terms.
     #[error("{0}")]
     Terms(String),

@@ -19,7 +19,7 @@ use crate::aead::Engine;
 use crate::audit::Direction;
 use crate::config::Config;
 use crate::counters::Gauge;
-use crate::datapath::Programs;
+use crate::datapath::{LiveEpochs, Programs};
 use crate::epoch::{Action, Agreement, Disagreement};
 use crate::link::Message;
 use crate::neighbour::NextHopWatch;
@@ -54,6 +54,8 @@ pub(super) struct Site {
     /// By worker.
     pub(super) ports: Vec<Vec<PortReport>>,
     next_second: Instant,
+    /// As the cipher port's program has them.
+    live: LiveEpochs,
 }
 
 impl Site {
@@ -64,7 +66,7 @@ impl Site {
             warn!("FLOW KEYS ARE WRITTEN TO A DEBUG KEY LOG: whoever reads it reads the traffic");
         }
         let ports = vec![Vec::new(); parts.crew.len()];
-        Site { parts, started: now, ports, next_second: now }
+        Site { parts, started: now, ports, next_second: now, live: LiveEpochs::default() }
     }
 
     /// When [`Site::turn`] has something to do at the latest.
@@ -227,6 +229,8 @@ impl Site {
                 let number = epoch.epoch();
                 tables.wipe_rx(*epoch);
                 if crew.all_gave_back_rx(number) {
+                    self.live = self.live.without(number);
+                    programs.set_live_epochs(0, self.live)?;
                     witness.retired(Direction::Rx, number);
                     agreement.rx_retired(number);
                 }
@@ -295,6 +299,9 @@ impl Site {
                     let made = self.parts.tables.rx_epochs(epoch, &lanes, key);
                     let made = made.map_err(|error| RunError::Worker(error.to_string()))?;
                     self.parts.crew.begin_rx(epoch);
+                    // Before the peer is told that it may send.
+                    self.live = self.live.with(epoch);
+                    self.parts.programs.set_live_epochs(0, self.live)?;
                     self.parts.crew.tell_each(made.into_iter().map(Box::new).map(Command::InstallRx));
                 }
                 Action::RetireRx(epoch) => self.parts.crew.tell_all(|| Command::RetireRx(epoch)),
