@@ -100,7 +100,7 @@ impl Programs {
         self.released = true;
     }
 
-    /// Has the programs let through what the policy may let cross in clear. Where the kernel refuses, nothing does.
+    /// Has the programs let through what the policy, any link's, may let cross in clear. Where the kernel refuses, nothing does.
     pub fn set_policy(&self, policy: &Policy) -> Result<(), qhaul_ebpf::Error> {
         let set = |settings: [ClearSettings; 2]| {
             self.plain.set_clear(&settings[0]).and_then(|()| self.cipher.set_clear(&settings[1]))
@@ -113,6 +113,11 @@ impl Programs {
     /// Lets the peer of link `number` in at the cipher port, with no epoch live. `calls`: it opens the link channel to us.
     pub fn add_peer(&self, number: u8, address: IpAddr, calls: bool) -> Result<(), qhaul_ebpf::Error> {
         self.cipher.add_peer(&CipherPeer { address, number: number.into(), calls })
+    }
+
+    /// Lets the peer of a link that goes in no more.
+    pub fn remove_peer(&self, address: IpAddr) -> Result<(), qhaul_ebpf::Error> {
+        self.cipher.remove_peer(address)
     }
 
     /// Says which epochs of link `number` there are keys for: ESP of all others is dropped before it costs a worker anything.
@@ -178,8 +183,7 @@ fn open_in(
     let one = plain.mtu.max(cipher.mtu) <= ONE_BUFFER_MTU;
     let buffers = if one { Buffers::One } else { Buffers::Several };
     let programs = attach_programs(config, [plain, cipher], attach, buffers)?;
-    programs.set_policy(&config.policy)?;
-    programs.add_peer(0, config.ends.peer(), config.listens())?;
+    programs.set_policy(&config.links[0].policy)?;
     let queues = open_all_queues(config, [plain, cipher], bind, buffers, &programs)?;
     let mut ports = queues.iter().flat_map(|queues| queues.plain.iter().chain(&queues.cipher));
     let zero_copy = ports.all(|port| port.live_mode() == LiveMode::ZeroCopy);
@@ -251,7 +255,7 @@ fn attach_programs(
     buffers: Buffers,
 ) -> Result<Programs, DataPathError> {
     let settings = CipherSettings {
-        own: config.ends.own(),
+        own: config.own,
         esp_port: match config.encap {
             Encap::Udp(port) => NonZeroU16::new(port),
             Encap::None => None,

@@ -183,7 +183,7 @@ impl Unprotect {
         let mut candidates = ArrayVec::<Candidate, BURST>::new();
         for ((place, frame), header) in frames.iter().enumerate().zip(headers) {
             if self.policy.takes_as_clear(frame.data()) {
-                verdicts.push(self.clear(frame.data()));
+                verdicts.push(self.judge_clear(frame.data()));
                 continue;
             }
             let verdict = match header.map_err(Refusal::Drop).and_then(|header| self.examine(header)) {
@@ -217,7 +217,7 @@ impl Unprotect {
     }
 
     /// A frame that is not to us: it goes on if a bypass rule means it.
-    fn clear(&self, frame: &[u8]) -> Verdict {
+    pub fn judge_clear(&self, frame: &[u8]) -> Verdict {
         match self.policy.admits_clear(frame) {
             true if frame.len() <= self.plain_frame => Verdict::Bypass,
             true => Verdict::Drop(DropReason::InnerSize),

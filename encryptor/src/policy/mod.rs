@@ -96,6 +96,11 @@ impl Policy {
         &self.rules
     }
 
+    /// Whether it leaves nothing to another link's policy: a protect rule asks for nothing.
+    pub fn protects_whatever_comes(&self) -> bool {
+        self.rules.iter().any(|rule| rule.action == Action::Protect && rule.conditions.is_empty())
+    }
+
     /// Whether anything may cross in clear.
     pub fn bypasses(&self) -> bool {
         self.bypasses

@@ -2,33 +2,59 @@
 
 use std::time::Instant;
 
-use super::{Queues, Side, Worker, kick};
+use super::settle::kick;
+use super::{LinkNumber, Queues, Worker};
 use crate::BURST;
 use crate::counters::Tally;
 use crate::drops::DropReason;
 
 impl Worker {
-    /// Cuts what was too big, or makes the answer to its sender. How many packets went to the cipher port.
-    pub(super) fn fit_oversize(&mut self, cipher: usize, now: Instant) -> Result<u64, crate::xsk::Error> {
-        let (umem, counters) = (&mut self.queues.umem, &self.wiring.counters);
-        for frame in self.oversize.drain(..) {
-            match self.transforms.fit.handle(&frame, umem, &mut self.made, now) {
-                Ok(fragments) => counters.add(Tally::FragmentsAdded, fragments.saturating_sub(1) as u64),
-                Err(reason) => counters.add_dropped(reason, 1),
+    /// Cuts what was too big, or makes the answer to its sender. Fragments go by the link of the frame that they are of, whatever they
+    /// show of it themselves.
+    pub(super) fn fit_oversize(&mut self, cipher: usize, now: Instant) -> Result<(), crate::xsk::Error> {
+        let mut oversize = std::mem::take(&mut self.oversize);
+        let mut last = None;
+        for (frame, link) in oversize.drain(..) {
+            if let Some(other) = last.replace(link).filter(|last| *last != link) {
+                self.seal_fragments(other, cipher, now)?;
             }
-            umem.free(frame);
+            let cut = self.fit.handle(&frame, &mut self.queues.umem, &mut self.made, now);
+            self.queues.umem.free(frame);
+            if let Some(place) = self.links.place(link) {
+                let counters = &self.links.get_mut(place).counters;
+                match cut {
+                    Ok(fragments) => {
+                        counters.add(Tally::FragmentsAdded, fragments.saturating_sub(1) as u64);
+                    }
+                    Err(reason) => counters.add_dropped(reason, 1),
+                }
+            }
         }
-        let mut sent = 0;
+        if let Some(link) = last {
+            self.seal_fragments(link, cipher, now)?;
+        }
+        // What sealing put there is gone again: its memory is used on.
+        self.oversize = oversize;
+        Ok(())
+    }
+
+    fn seal_fragments(
+        &mut self,
+        link: LinkNumber,
+        cipher: usize,
+        now: Instant,
+    ) -> Result<(), crate::xsk::Error> {
+        let Some(place) = self.links.place(link) else { return Ok(()) };
         while !self.made.fragments.is_empty() {
             let burst = self.made.fragments.len().min(BURST);
             self.batch.extend(self.made.fragments.drain(..burst));
-            self.transforms.protect.burst(&mut self.batch, &mut self.verdicts, now);
-            sent += self.settle(Side::Cipher, cipher)?;
-            // None is, for they were made to fit; if one were, it would end here and not be cut on and on.
-            self.wiring.counters.add_dropped(DropReason::TooBig, self.oversize.len() as u64);
-            self.oversize.drain(..).for_each(|frame| self.queues.umem.free(frame));
+            self.seal(place, cipher, now)?;
+            // None is too big, for they were made to fit; if one were, it would end here and not be cut on and on.
+            let counters = &self.links.get_mut(place).counters;
+            counters.add_dropped(DropReason::TooBig, self.oversize.len() as u64);
+            self.oversize.drain(..).for_each(|(frame, _)| self.queues.umem.free(frame));
         }
-        Ok(sent)
+        Ok(())
     }
 
     /// Sends ICMP errors to the plain side. One that finds no room is no loss: the sender will ask for it again.
@@ -39,7 +65,7 @@ impl Worker {
         let sent = port.transmit(umem, &mut self.made.replies);
         kick(port)?;
         self.made.replies.drain(..).for_each(|frame| umem.free(frame));
-        self.wiring.counters.add(Tally::IcmpOut, sent as u64);
+        self.wiring.strays.add(Tally::IcmpOut, sent as u64);
         Ok(())
     }
 }
