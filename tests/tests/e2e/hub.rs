@@ -1,0 +1,130 @@
+//! One encryptor with several peers: what befalls one link, no other feels.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use qhaul::lab::wait::{pause, wait_for};
+use qhaul::status::Status;
+use qhaul_tests::books::{dropped, xdp};
+use qhaul_tests::hub::{HubLab, Place, Plan, link_to};
+use qhaul_tests::lab::PATIENCE;
+use qhaul_tests::traffic::Traffic;
+
+/// Datagrams a second for each spoke, each way.
+const RATE: u32 = 100;
+
+#[test]
+fn of_eight_spokes_one_is_restarted_removed_and_added_and_the_others_lose_nothing() -> Result<()> {
+    let mut lab = HubLab::up("ehub", Plan { spokes: 8, ipv6: false, mode: "ethernet", workers: 1 })?;
+    let (victim, others): (Place, Vec<Place>) = (8, (1..8).collect());
+    let before = lab.status(0)?;
+    let traffic: Vec<[Traffic; 2]> =
+        others.iter().map(|&spoke| both_ways(&lab, spoke)).collect::<Result<_>>()?;
+
+    let switches = link_to(&before, victim).context("the victim's link")?.tx.switches;
+    lab.stop(victim)?;
+    lab.start(victim)?;
+    lab.wait_link(victim, "the spoke that was restarted did not come back", |link| {
+        link.state == "active" && link.tx.switches > switches && link.channel
+    })?;
+    passes(&lab, victim)?;
+
+    lab.configure_hub(&others)?;
+    let said = lab.reload_hub()?;
+    ensure!(said.contains("- link hub-s8") && said.contains("1 links removed"), "{said}");
+    wait_for("the keys of the removed link were not wiped", PATIENCE, || {
+        Ok(lab.log(0).contains("link \"hub-s8\" is gone").then_some(()))
+    })?;
+    let foreign = xdp(&lab.status(0)?, "cipher", "foreign_source");
+    let lost = both_ways(&lab, victim)?;
+    let status = lab.wait_status(0, "what the removed spoke sends was not dropped in XDP", |status| {
+        xdp(status, "cipher", "foreign_source") > foreign + 20
+            && status.no_link.drops.contains_key("policy_discard")
+    })?;
+    ensure!(link_to(&status, victim).is_none() && status.links.len() == 7, "{:?}", status.link);
+    for traffic in lost {
+        ensure!(traffic.finish()?.arrivals.is_empty(), "a removed link carried something");
+    }
+
+    let all: Vec<Place> = (1..=8).collect();
+    lab.configure_hub(&all)?;
+    let said = lab.reload_hub()?;
+    ensure!(said.contains("+ link hub-s8") && said.contains("1 added"), "{said}");
+    lab.wait_link(victim, "the link that was added did not come up", |link| link.state == "active")?;
+    passes(&lab, victim)?;
+
+    for &spoke in &others {
+        let enough = link_to(&before, spoke).context("a link")?.tx.switches + 3;
+        lab.wait_link(spoke, "three rotations did not come", |link| link.tx.switches >= enough)?;
+    }
+    for (spoke, traffic) in others.iter().zip(traffic) {
+        for traffic in traffic {
+            whole(traffic, *spoke)?;
+        }
+    }
+    let after = lab.settled(0)?;
+    for &spoke in &others {
+        let drops = |status: &Status| link_to(status, spoke).map(|link| link.counters.drops.clone());
+        ensure!(drops(&after) == drops(&before), "link to {spoke}: {:?}", drops(&after));
+        ensure!(lab.settled(spoke)?.tx.failures == 0, "spoke {spoke}: an agreement failed");
+    }
+    ensure!(lab.log(0).matches("panicked").count() == 0, "{}", lab.log(0));
+    lab.finish()
+}
+
+#[test]
+fn over_ipv6_a_router_of_two_workers_has_two_spokes_and_bad_files_change_nothing() -> Result<()> {
+    let lab = HubLab::up("ehubip", Plan { spokes: 2, ipv6: true, mode: "ip", workers: 2 })?;
+    // A packet whose next hop on the plain side is not known yet has it asked for, and ends there.
+    for spoke in [1, 2] {
+        for traffic in both_ways(&lab, spoke)? {
+            wait_for("no traffic passed", PATIENCE, || Ok((traffic.received() > 0).then_some(())))?;
+            traffic.finish()?;
+        }
+    }
+    let traffic = [1, 2].map(|spoke| both_ways(&lab, spoke));
+    // The same link twice, then no link that runs, then none at all.
+    for (spokes, why) in [(&[1, 1][..], "have one link name"), (&[3], "this is"), (&[], "link is missing")] {
+        lab.configure_hub(spokes)?;
+        let refused = lab.reload_hub().err().context("it was taken")?;
+        ensure!(format!("{refused:#}").contains(why), "{refused:#}");
+    }
+    lab.configure_hub(&[2, 1])?;
+    let said = lab.reload_hub()?;
+    ensure!(said.contains("links are asked in this order: hub-s2, hub-s1"), "{said}");
+    for traffic in traffic {
+        for traffic in traffic? {
+            wait_for("no traffic passed", PATIENCE, || Ok((traffic.received() > 50).then_some(())))?;
+            whole(traffic, 0)?;
+        }
+    }
+    let status = lab.settled(0)?;
+    let order: Vec<&str> = status.links.iter().map(|link| &*link.link).collect();
+    ensure!(order == ["hub-s2", "hub-s1"], "{order:?}");
+    println!("handed over: {}", status.counters.tallies["handed_over"]);
+    ensure!(
+        dropped(&status, "no_link") == 0 && dropped(&status, "policy_inbound") == 0,
+        "{:?}",
+        status.counters
+    );
+    lab.finish()
+}
+
+fn both_ways(lab: &HubLab, spoke: Place) -> Result<[Traffic; 2]> {
+    Ok([lab.traffic(spoke, true, RATE)?, lab.traffic(spoke, false, RATE)?])
+}
+
+/// Traffic passes both ways, and nothing is lost.
+fn passes(lab: &HubLab, spoke: Place) -> Result<()> {
+    let traffic = both_ways(lab, spoke)?;
+    pause(Duration::from_secs(1))?;
+    traffic.into_iter().try_for_each(|traffic| whole(traffic, spoke))
+}
+
+fn whole(traffic: Traffic, spoke: Place) -> Result<()> {
+    let passed = traffic.finish()?;
+    let (lost, sent) = (passed.lost(), passed.sent.len());
+    ensure!(lost.is_empty() && sent > 20, "spoke {spoke}: lost {lost:?} of {sent}");
+    ensure!(passed.duplicates() == 0 && passed.in_order(), "spoke {spoke}: twice, or out of order");
+    Ok(())
+}
