@@ -9,7 +9,7 @@ use arrayvec::ArrayVec;
 use super::message::LinkNumber;
 use crate::counters::Counters;
 use crate::drops::DropReason;
-use crate::policy::{Decision, Direction};
+use crate::policy::{Decision, Direction, Match};
 use crate::protect::Protect;
 use crate::spi::Epoch;
 use crate::unprotect::Unprotect;
@@ -132,18 +132,23 @@ impl Links {
     /// The place of the link that carries a plain frame: the first whose policy protects it. If there is none, what becomes of the
     /// frame: rules for what crosses in clear are in the policy of each link, in front, and a discard rule of one link speaks for
     /// that link alone.
+    ///
+    /// A frame that a link may be meant to carry, for all that it shows, is nobody else's: it would be given to the wrong site.
     pub(super) fn carrier(&self, frame: &[u8]) -> Result<usize, Verdict> {
         let view = View::of_frame(frame).ok_or(Verdict::Drop(DropReason::Runt))?;
         let mut refusal = DropReason::PolicyDiscard;
+        let mut perhaps = None;
         for (at, link) in self.links.iter().enumerate() {
-            match link.protect.policy().decide(&view, Direction::Outbound) {
-                Decision::Protect(_) => return Ok(at),
-                Decision::Bypass => return Err(Verdict::Bypass),
-                Decision::Discard => {}
-                Decision::Unclear => refusal = DropReason::PolicyUnclear,
+            match (link.protect.policy().judge(&view, Direction::Outbound), perhaps) {
+                ((Decision::Protect(_), Match::Yes), None) => return Ok(at),
+                ((Decision::Protect(_), _), None) => perhaps = Some(at),
+                ((Decision::Protect(_), _), Some(_)) => return Err(Verdict::Drop(DropReason::PolicyUnclear)),
+                ((Decision::Bypass, _), _) => return Err(Verdict::Bypass),
+                ((Decision::Discard, _), _) => {}
+                ((Decision::Unclear, _), _) => refusal = DropReason::PolicyUnclear,
             }
         }
-        Err(Verdict::Drop(refusal))
+        perhaps.ok_or(Verdict::Drop(refusal))
     }
 
     /// The place of the link whose peer sent a packet. If there is none, what becomes of it.

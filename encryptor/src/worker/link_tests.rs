@@ -93,6 +93,28 @@ fn in_doubt_nothing_crosses_and_in_clear_only_what_the_site_says() {
 }
 
 #[test]
+fn what_may_be_one_peers_is_given_to_no_other() {
+    let port = || Condition::Port(Ranges(vec![(2152, 2152)]));
+    let users =
+        |number, peer, network| link(number, peer, vec![rule(Action::Protect, vec![port(), to(network)])]);
+    let rest = link(2, 13, vec![rule(Action::Protect, Vec::new())]);
+    let mut links = Links::new(vec![users(0, 11, [10, 1, 1, 0]), users(1, 12, [10, 1, 2, 0]), rest]);
+    let unclear = Err(Verdict::Drop(DropReason::PolicyUnclear));
+    let fragment = |destination: [u8; 4]| {
+        let mut fragment = ipv4([10, 9, 0, 1], destination, 17);
+        fragment[20] = 0x20;
+        fragment
+    };
+    let behind_labels = [&[2; 12][..], &[0x88, 0x47, 0, 1, 1, 64, 0x45], &[7; 60]].concat();
+    assert_eq!(links.carrier(&fragment([10, 1, 1, 5])), unclear, "the first link's, or the last one's");
+    assert_eq!(links.carrier(&fragment([10, 1, 3, 5])), Ok(2), "surely the last one's");
+    assert_eq!(links.carrier(&behind_labels), unclear);
+    links.remove(2);
+    assert_eq!(links.carrier(&fragment([10, 1, 2, 5])), Ok(1), "nobody else's");
+    assert_eq!(links.carrier(&behind_labels), unclear, "one of two");
+}
+
+#[test]
 fn a_packet_is_of_the_link_whose_peer_sent_it() {
     let mut links = links();
     let sender = |links: &Links, from: u8| {
