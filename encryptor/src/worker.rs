@@ -26,7 +26,7 @@ use crate::xsk::{Frame, Umem};
 use crate::{BURST, Verdict};
 
 use link::Links;
-use settle::Side;
+use settle::{Side, kick};
 
 pub use link::{LinkWork, WorkerLink};
 pub use message::{Command, Event, LinkCommand, LinkEvent, LinkNumber, PortReport, Queues, Wiring};
@@ -57,10 +57,10 @@ pub struct Worker {
     verdicts: ArrayVec<Verdict, BURST>,
     /// Frames that were too big, as they were received, each with its link.
     oversize: Vec<(Frame, LinkNumber)>,
-    /// Frames of no link, each with what becomes of it.
-    strays: Vec<(Frame, Verdict)>,
     /// What becomes of them.
     made: Made,
+    /// Frames of no link, each with what becomes of it.
+    strays: Vec<(Frame, Verdict)>,
     stopped: bool,
 }
 
@@ -153,13 +153,14 @@ impl Worker {
         if !self.oversize.is_empty() {
             self.fit_oversize(out, now)?;
         }
+        kick(&mut self.queues.cipher[out])?;
         if !self.made.replies.is_empty() {
             self.answer(queue)?;
         }
         Ok(true)
     }
 
-    /// Encrypts the batch, all of which is one link's, as it came from the plain port, and sends it.
+    /// Encrypts the batch, all of which is one link's, as it came from the plain port.
     fn protect(&mut self, link: usize, out: usize, now: Instant) -> Result<(), crate::xsk::Error> {
         let counters = &self.links.get_mut(link).counters;
         counters.add(Tally::PlainIn, self.batch.len() as u64);
@@ -168,7 +169,7 @@ impl Worker {
         self.seal(link, out, now)
     }
 
-    /// Encrypts the batch and sends it.
+    /// Encrypts the batch, and puts it into the cipher port's ring.
     fn seal(&mut self, link: usize, out: usize, now: Instant) -> Result<(), crate::xsk::Error> {
         let work = self.links.get_mut(link);
         work.protect.burst(&mut self.batch, &mut self.verdicts, now);
@@ -189,6 +190,7 @@ impl Worker {
             1 => self.unprotect(0, out, None, now)?,
             _ => self.unprotect_by_link(out, None, now)?,
         }
+        self.finish_unprotected(out)?;
         Ok(true)
     }
 
@@ -215,10 +217,11 @@ impl Worker {
             (_, 1) => self.unprotect(0, 0, Some(&from), now)?,
             _ => self.unprotect_by_link(0, Some(&from), now)?,
         }
+        self.finish_unprotected(0)?;
         Ok(!from.is_empty() || lost > 0)
     }
 
-    /// Opens the batch, all of which is from one link's peer, and sends it on. `from`: the workers whose queues its packets arrived
+    /// Opens the batch, all of which is from one link's peer. `from`: the workers whose queues its packets arrived
     /// on, if these are others.
     fn unprotect(
         &mut self,
@@ -242,7 +245,12 @@ impl Worker {
         counters.set(Gauge::RxFlows, unprotect.flow_count() as u64);
         let wanted = unprotect.egress_mut().map(Egress::take_wanted).unwrap_or_default();
         wanted.into_iter().for_each(|address| self.wiring.tell(Event::Wanted(address)));
-        self.settle(link, Side::Plain, out, Tally::PlainOut)?;
+        self.settle(link, Side::Plain, out, Tally::PlainOut)
+    }
+
+    /// Once for each burst, of however many links.
+    fn finish_unprotected(&mut self, out: usize) -> Result<(), crate::xsk::Error> {
+        kick(&mut self.queues.plain[out])?;
         if let Some(handover) = &mut self.wiring.handover {
             handover.wake();
         }

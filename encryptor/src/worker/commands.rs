@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::settle::{Side, send};
+use super::settle::{Side, enqueue, kick};
 use super::{
     Command, Event, LinkCommand, LinkEvent, LinkNumber, PortReport, Wiring, Worker, WorkerLink, note_tx_flows,
 };
@@ -123,7 +123,8 @@ impl Worker {
             return Ok(());
         }
         self.outbox.push(frame);
-        send(&mut self.queues, &mut self.outbox, &link.counters, (Side::Cipher, 0), Tally::Probes)
+        enqueue(&mut self.queues, &mut self.outbox, &link.counters, (Side::Cipher, 0), Tally::Probes)?;
+        kick(&mut self.queues.cipher[0])
     }
 
     /// Derives keys of each link's newest receiving epoch, and tells of it when they are there. Whether more are left.

@@ -31,7 +31,7 @@ impl Side {
 }
 
 impl Worker {
-    /// Turns verdicts into actions: what may go goes out of a port, all else goes home. `sent`: what is counted of what went.
+    /// Turns verdicts into actions: what may go is put into a port's ring, all else goes home. `sent`: what is counted of what went.
     pub(super) fn settle(
         &mut self,
         link: usize,
@@ -89,12 +89,13 @@ impl Worker {
                 self.wiring.tell_of(link.number, LinkEvent::PathSeen(packet as u32));
             }
         }
-        send(&mut self.queues, &mut self.outbox, &link.counters, (side, queue), sent)
+        enqueue(&mut self.queues, &mut self.outbox, &link.counters, (side, queue), sent)
     }
 }
 
-/// Sends the outbox and counts it as `tally`; what finds no room, even after a kick, is dropped under its name.
-pub(super) fn send(
+/// Puts the outbox into a port's ring, and counts it as `tally`; what finds no room, even after a kick, is dropped under its name. All
+/// that a burst became is kicked at once, by [`kick`].
+pub(super) fn enqueue(
     queues: &mut Queues,
     outbox: &mut Vec<Frame>,
     counters: &Counters,
@@ -107,11 +108,10 @@ pub(super) fn send(
     };
     let umem = &mut queues.umem;
     let mut sent = port.transmit(umem, outbox);
-    kick(port)?;
     if !outbox.is_empty() {
+        kick(port)?;
         port.complete(umem);
         sent += port.transmit(umem, outbox);
-        kick(port)?;
     }
     counters.add(tally, sent as u64);
     counters.add_dropped(reason, outbox.len() as u64);
@@ -119,7 +119,8 @@ pub(super) fn send(
     Ok(())
 }
 
-/// A port that is down keeps its frames until it is up again, or its ring is full: no reason to end.
+/// Has the kernel send what is in a port's ring. A port that is down keeps its frames until it is up again, or its ring is full: no
+/// reason to end.
 pub(super) fn kick(port: &mut Port) -> Result<(), crate::xsk::Error> {
     match port.kick() {
         Err(crate::xsk::Error::Down { .. }) => Ok(()),

@@ -5,7 +5,7 @@ use std::time::Instant;
 use arrayvec::ArrayVec;
 
 use super::Worker;
-use super::settle::{Side, send};
+use super::settle::{Side, enqueue};
 use crate::counters::Tally;
 use crate::{BURST, Verdict};
 
@@ -96,6 +96,6 @@ impl Worker {
                 }
             }
         }
-        send(&mut self.queues, &mut self.outbox, counters, (side, queue), sent)
+        enqueue(&mut self.queues, &mut self.outbox, counters, (side, queue), sent)
     }
 }
