@@ -65,18 +65,10 @@ impl Site {
             link.policy = Policy::new(link.policy.rules().to_vec(), Some(self.config.own));
         }
         let newcomers = self.make_newcomers(&new)?;
-        let fault = |error: RunError| error.to_string();
         let coming: Vec<LinkConfig> = newcomers.iter().map(|(part, _)| part.pieces.config.clone()).collect();
-        self.listen(&coming).map_err(fault)?;
-        for (number, (part, _)) in newcomers.iter().enumerate() {
-            if let Err(error) = self.admit(part.pieces.number, &part.pieces.config) {
-                self.shut_out(&newcomers[..number]);
-                return Err(fault(error));
-            }
-        }
+        self.listen(&coming).map_err(|error| error.to_string())?;
         let programs = &self.plane.programs;
         if let Err(error) = programs.set_policy(&new.links[0].policy) {
-            self.shut_out(&newcomers);
             return Err(match programs.set_policy(&self.config.links[0].policy) {
                 Ok(()) => error.to_string(),
                 Err(_) => format!("{error}; until the next reload nothing crosses in clear"),
@@ -122,12 +114,6 @@ impl Site {
         }
     }
 
-    fn shut_out(&self, newcomers: &[Newcomer]) {
-        for (part, _) in newcomers {
-            let _ = self.plane.programs.remove_peer(part.pieces.config.ends.peer());
-        }
-    }
-
     fn difference(&self, new: &Config) -> Reload {
         let mut reload = Reload {
             restart: self.config.changed_settings(new),
@@ -158,15 +144,17 @@ impl Site {
     }
 
     fn put_in_force(&mut self, new: &Config, newcomers: Vec<Newcomer>) -> Result<(), RunError> {
+        let place = |name: &str| new.links.iter().position(|link| link.name == name);
+        let gone = self.config.links.iter().filter(|link| place(&link.name).is_none());
+        let gone: Vec<String> = gone.map(|link| link.name.clone()).collect();
+        // First those that go: one that comes may have the address of one of them.
+        gone.iter().try_for_each(|name| self.remove(name))?;
         for (part, work) in newcomers {
+            self.admit(part.pieces.number, &part.pieces.config)?;
             self.plane.crew.tell_each(work.into_iter().map(Command::AddLink));
             self.config.links.push(part.pieces.config.clone());
             self.links.push(part);
         }
-        let place = |name: &str| new.links.iter().position(|link| link.name == name);
-        let kept = |link: &&LinkConfig| place(&link.name).is_none();
-        let gone: Vec<String> = self.config.links.iter().filter(kept).map(|link| link.name.clone()).collect();
-        gone.iter().try_for_each(|name| self.remove(name))?;
         for (link, part) in self.config.links.iter_mut().zip(&mut self.links) {
             if let Some(newer) = new.link(&link.name) {
                 link.policy = newer.policy.clone();
