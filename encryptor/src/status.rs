@@ -54,7 +54,7 @@ pub struct Status {
     /// good only if those of all links are.
     pub links: Vec<LinkStatus>,
     /// What the workers counted of frames of no link, of links that were removed, and as answers to the plain side: with what they
-    /// counted of each link it adds up to `counters`.
+    /// counted of each link it adds up to `counters`. What is 0 is left out.
     pub no_link: WorkerCounters,
     /// Each worker by itself.
     pub workers: Vec<WorkerStatus>,
@@ -227,17 +227,18 @@ impl Reload {
 
 /// Asks the encryptor behind a control socket how it does.
 pub fn ask(socket: &Path) -> io::Result<Status> {
-    request(socket, b"status\n")
+    request(socket, b"status\n", Duration::from_secs(2))
 }
 
 /// Has the encryptor behind a control socket put links and policies of `file`, an absolute path, in force.
 pub fn reload(socket: &Path, file: &Path) -> io::Result<Reload> {
-    request(socket, &[b"reload ", file.as_os_str().as_bytes(), b"\n"].concat())
+    // Links that come are made before the answer does: certificates are read, and memory is taken.
+    request(socket, &[b"reload ", file.as_os_str().as_bytes(), b"\n"].concat(), Duration::from_secs(60))
 }
 
-fn request<T: DeserializeOwned>(socket: &Path, line: &[u8]) -> io::Result<T> {
+fn request<T: DeserializeOwned>(socket: &Path, line: &[u8], patience: Duration) -> io::Result<T> {
     let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    stream.set_read_timeout(Some(patience))?;
     stream.write_all(line)?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
@@ -250,6 +251,9 @@ impl Status {
         let mut page = String::new();
         for link in &self.links {
             link.write(&mut page);
+            if self.links.len() > 1 {
+                let _ = writeln!(page, "{:<14}{}\n", "frames", link.frames());
+            }
         }
         let mut line = |name: &str, value: String| {
             let _ = writeln!(page, "{name:<14}{value}");
@@ -282,6 +286,14 @@ impl Status {
 }
 
 impl LinkStatus {
+    /// What it carried and dropped, on one line.
+    fn frames(&self) -> String {
+        let WorkerCounters { tallies, drops } = &self.counters;
+        let count = |name: &str| tallies.get(name).copied().unwrap_or_default();
+        let drops: Vec<String> = drops.iter().map(|(name, count)| format!(", {count} {name}")).collect();
+        format!("{} plain_in, {} cipher_in{}", count("plain_in"), count("cipher_in"), drops.concat())
+    }
+
     fn write(&self, page: &mut String) {
         let mut line = |name: &str, value: String| {
             let _ = writeln!(page, "{name:<14}{value}");

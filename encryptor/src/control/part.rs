@@ -63,14 +63,14 @@ pub(super) struct LinkPart {
     started: Instant,
     /// What its log lines begin with, where there are several links.
     span: Span,
-    /// The last line about the peer's terms, or about its key server, that was told and is not told again.
-    told: String,
+    /// What was told about the peer's terms and about our key server, and is not told again while keys do not change.
+    told: Vec<String>,
 }
 
 impl LinkPart {
     pub(super) fn new(pieces: Pieces, span: Span) -> LinkPart {
         let (live, started) = (LiveEpochs::default(), Instant::now());
-        LinkPart { pieces, live, started, span, told: String::new() }
+        LinkPart { pieces, live, started, span, told: Vec::new() }
     }
 
     /// The first token of a link's connections.
@@ -136,16 +136,20 @@ impl LinkPart {
     /// Among several links a peer of other terms, or a key server that says nothing, is no reason to end: the others have theirs.
     pub(super) fn bear(&mut self, fault: RunError) -> Result<(), RunError> {
         let _inside = self.span.clone().entered();
-        let (RunError::Terms(line) | RunError::NoKeys { reason: line, .. }) = &fault else {
-            return Err(fault);
-        };
-        if self.told != *line {
-            self.told = line.clone();
-            warn!("{fault}; it is tried again");
+        match &fault {
+            RunError::Terms(_) => {
+                self.pieces.link.hang_up();
+                self.pieces.agreement.disconnected();
+            }
+            RunError::NoKeys { .. } => {}
+            _ => return Err(fault),
         }
-        if let RunError::Terms(_) = fault {
-            self.pieces.link.hang_up();
-            self.pieces.agreement.disconnected();
+        let line = fault.to_string();
+        if !self.told.contains(&line) {
+            warn!("{line}; it is tried again");
+            // Reasons are few; should a peer make up ever new ones, they are told, and not kept.
+            self.told.truncate(16);
+            self.told.insert(0, line);
         }
         Ok(())
     }
@@ -246,6 +250,7 @@ impl LinkPart {
             WorkerEvent::TxSwitched(epoch) => {
                 plane.programs.prove();
                 path.start(now);
+                self.told.clear();
                 if rolls.all_switched(epoch) { agreement.tx_switched(now, epoch) } else { Vec::new() }
             }
             WorkerEvent::RxInstalled(epoch) if rolls.all_installed(epoch) => agreement.rx_installed(epoch),

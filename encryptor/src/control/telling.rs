@@ -51,7 +51,9 @@ impl Site {
         let leaving = self.leaving.iter().map(|(part, _)| part.counters());
         let workers = 0..self.config.cores.len();
         let rest = workers.flat_map(|worker| self.plane.crew.rest(worker)).map(counted);
-        summed(rest.chain(leaving))
+        let mut all = summed(rest.chain(leaving));
+        all.tallies.retain(|_, count| *count > 0);
+        all
     }
 
     fn workers(&self) -> impl Iterator<Item = WorkerStatus> {
