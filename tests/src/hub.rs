@@ -51,6 +51,17 @@ pub struct HubLab {
 impl HubLab {
     /// Everything started, and all links active.
     pub fn up(prefix: &str, plan: Plan) -> Result<HubLab> {
+        let all: Vec<Place> = (0..=plan.spokes).collect();
+        Self::up_changed(prefix, plan, |_, text| text, &all)
+    }
+
+    /// The same with each encryptor's file changed first, and a wait for those of `active` alone.
+    pub fn up_changed(
+        prefix: &str,
+        plan: Plan,
+        change: impl Fn(Place, String) -> String,
+        active: &[Place],
+    ) -> Result<HubLab> {
         let bin_dir = bin_dir()?;
         let network = network::Network::up(prefix, plan)?;
         let mut names = PkiNames::for_sites([]);
@@ -63,13 +74,19 @@ impl HubLab {
         let mut lab =
             HubLab { encryptors: Vec::new(), kmes: Vec::new(), network, plan, bin_dir, finished: false };
         lab.encryptors.resize_with(usize::from(plan.spokes) + 1, || None);
-        lab.start_all()?;
+        lab.start_all(change)?;
+        lab.wait_active(active)?;
         Ok(lab)
     }
 
     /// Writes the hub's file with links to these spokes.
     pub fn configure_hub(&self, spokes: &[Place]) -> Result<()> {
-        self.write("site-hub.toml", &files::hub(self.plan, spokes))
+        self.configure_hub_changed(spokes, |text| text)
+    }
+
+    /// The same with the file changed first.
+    pub fn configure_hub_changed(&self, spokes: &[Place], change: impl Fn(String) -> String) -> Result<()> {
+        self.write("site-hub.toml", &change(files::hub(self.plan, spokes)))
     }
 
     /// What `qhaul reload` says at the hub.
@@ -97,6 +114,11 @@ impl HubLab {
     /// What an encryptor says of itself.
     pub fn status(&self, place: Place) -> Result<Status> {
         serde_json::from_str(&self.qhaul(place, &["status", "--json"])?).context("the status")
+    }
+
+    /// The same as a page for people.
+    pub fn page(&self, place: Place) -> Result<String> {
+        self.qhaul(place, &["status"])
     }
 
     /// Waits until an encryptor's status is as wanted.
@@ -157,7 +179,7 @@ impl HubLab {
         Ok(())
     }
 
-    fn start_all(&mut self) -> Result<()> {
+    fn start_all(&mut self, change: impl Fn(Place, String) -> String) -> Result<()> {
         for place in 0..2 {
             let stem = format!("kme-{}", name(place));
             self.write(&format!("{stem}.toml"), &files::kme(self.plan, place))?;
@@ -168,19 +190,26 @@ impl HubLab {
             self.kmes.push(kme);
         }
         let spokes: Vec<Place> = (1..=self.plan.spokes).collect();
-        self.configure_hub(&spokes)?;
+        self.write("site-hub.toml", &change(0, files::hub(self.plan, &spokes)))?;
         self.start(0)?;
         for spoke in spokes {
-            self.write(&format!("site-{}.toml", name(spoke)), &files::spoke(self.plan, spoke))?;
+            let text = change(spoke, files::spoke(self.plan, spoke));
+            self.write(&format!("site-{}.toml", name(spoke)), &text)?;
             self.start(spoke)?;
         }
-        let ended = |lab: &mut HubLab| -> Result<()> {
-            let processes = lab.encryptors.iter_mut().flatten().chain(&mut lab.kmes);
-            Ok(processes.into_iter().try_for_each(Process::check_running)?)
-        };
-        for place in 0..=self.plan.spokes {
-            self.wait_status(place, "not all links were active", |status| status.state == "active")
-                .map_err(|error| ended(self).err().unwrap_or(error))?;
+        Ok(())
+    }
+
+    fn wait_active(&mut self, places: &[Place]) -> Result<()> {
+        for &place in places {
+            let found = wait_for("not all links were active", PATIENCE, || {
+                if let Some(process) = &mut self.encryptors[usize::from(place)] {
+                    process.check_running()?;
+                }
+                let status = self.status(place).ok();
+                Ok(status.filter(|status| status.state == "active"))
+            });
+            found.with_context(|| name(place))?;
         }
         Ok(())
     }

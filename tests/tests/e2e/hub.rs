@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use qhaul::lab::wait::{pause, wait_for};
-use qhaul::status::Status;
+use qhaul::status::{LinkStatus, Status};
 use qhaul_tests::books::{dropped, xdp};
 use qhaul_tests::hub::{HubLab, Place, Plan, link_to};
 use qhaul_tests::lab::PATIENCE;
@@ -107,6 +107,51 @@ fn over_ipv6_a_router_of_two_workers_has_two_spokes_and_bad_files_change_nothing
         "{:?}",
         status.counters
     );
+    renamed(&lab)?;
+    lab.finish()
+}
+
+/// A link that goes and one that comes in the same reload may have one peer address.
+fn renamed(lab: &HubLab) -> Result<()> {
+    lab.configure_hub_changed(&[2, 1], |text| text.replacen("hub-s2", "hub-other", 1))?;
+    let said = lab.reload_hub()?;
+    ensure!(said.contains("- link hub-s2") && said.contains("+ link hub-other"), "{said}");
+    lab.configure_hub(&[2, 1])?;
+    lab.reload_hub()?;
+    lab.wait_link(2, "the link did not come back under its name", |link| link.state == "active")?;
+    passes(lab, 2)
+}
+
+#[test]
+fn a_peer_of_other_terms_and_a_silent_key_server_are_their_links_own_trouble() -> Result<()> {
+    let silent = r#"kme = { url = "https://10.88.0.100:9", ca = "kme-ca.pem", cert = "sae-hub.pem", key = "sae-hub.key", startup = "1s" }"#;
+    let change = |place: Place, text: String| match place {
+        0 => text.replacen("sae = \"sae-s3\"", &format!("sae = \"sae-s3\"\n{silent}"), 1),
+        2 => text.replacen("[keys]", "[keys]\ncombine = \"qkd\"", 1),
+        _ => text,
+    };
+    let plan = Plan { spokes: 3, ipv6: false, mode: "ethernet", workers: 1 };
+    let lab = HubLab::up_changed("ehubill", plan, change, &[1])?;
+    let traffic = both_ways(&lab, 1)?;
+    let told = |why: &str| {
+        let failure = format!("the hub did not say: {why}");
+        wait_for(&failure, PATIENCE, || {
+            let log = lab.log(0);
+            let lines = log.lines().filter(|line| line.contains(why) && line.contains("it is tried again"));
+            Ok((lines.count() > 0).then_some(()))
+        })
+    };
+    told("name=\"hub-s2\"")?;
+    told("name=\"hub-s3\"")?;
+    let rotated = |link: &LinkStatus| link.tx.switches >= 3;
+    lab.wait_link(1, "the good link did not rotate", rotated)?;
+    traffic.into_iter().try_for_each(|traffic| whole(traffic, 1))?;
+    let status = lab.settled(0)?;
+    let states: Vec<&str> = status.links.iter().map(|link| &*link.state).collect();
+    ensure!(states == ["active", "waiting", "waiting"] && status.state == "waiting", "{states:?}");
+    ensure!(link_to(&status, 3).is_some_and(|link| link.keys.trouble.is_some()), "{:?}", status.links);
+    let page = lab.page(0)?;
+    ensure!(page.contains("hub-s1: active") && page.contains("hub-s2: waiting"), "{page}");
     lab.finish()
 }
 
