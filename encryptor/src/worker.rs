@@ -39,7 +39,7 @@ const SLEEP: Duration = Duration::from_secs(1);
 /// The longest sleep while frames wait to be sent.
 const SHORT_SLEEP: Duration = Duration::from_millis(1);
 const WAKE: Token = Token(usize::MAX);
-/// Keys made ahead of a new epoch in one turn of the loop: about ten microseconds while packets flow, more while none do.
+/// Keys made ahead of new epochs in one turn of the loop: about ten microseconds while packets flow, more while none do.
 const AHEAD_BUSY: usize = 8;
 const AHEAD_IDLE: usize = 64;
 
@@ -59,6 +59,8 @@ pub struct Worker {
     oversize: Vec<(Frame, LinkNumber)>,
     /// What becomes of them.
     made: Made,
+    /// Links that had more keys to be made ahead of an epoch to receive, and to send, when they were last asked.
+    ahead: [usize; 2],
     /// Frames of no link, each with what becomes of it.
     strays: Vec<(Frame, Verdict)>,
     stopped: bool,
@@ -99,8 +101,9 @@ impl Worker {
             outbox,
             verdicts,
             oversize: Vec::with_capacity(BURST),
-            strays: Vec::with_capacity(BURST),
             made: Made::default(),
+            ahead: [0; 2],
+            strays: Vec::with_capacity(BURST),
             stopped: false,
         })
     }

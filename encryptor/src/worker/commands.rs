@@ -127,33 +127,39 @@ impl Worker {
         kick(&mut self.queues.cipher[0])
     }
 
-    /// Derives keys of each link's newest receiving epoch, and tells of it when they are there. Whether more are left.
+    /// Derives up to `count` keys of the links' newest receiving epochs, each link its share of them and one at least, and tells of an
+    /// epoch when they are there. Whether more are left.
     pub(super) fn derive_ahead(&mut self, now: Instant, count: usize) -> bool {
-        let mut busy = false;
+        let share = share_of(count, self.ahead[0]);
+        let mut busy = 0;
         for link in self.links.iter_mut() {
             let Some((epoch, untold)) = link.installing else { continue };
-            let more = link.unprotect.derive_ahead(epoch, count);
+            let more = link.unprotect.derive_ahead(epoch, share);
             let tell = untold.is_some_and(|latest| !more || now >= latest);
             if tell {
                 self.wiring.tell_of(link.number, LinkEvent::RxInstalled(epoch));
             }
             link.installing = more.then_some((epoch, untold.filter(|_| !tell)));
-            busy |= more;
+            busy += usize::from(more);
         }
-        busy
+        self.ahead[0] = busy;
+        busy > 0
     }
 
-    /// Carries flows over to each link's installed sending epoch, and switches to it when that is done. Whether more are left.
+    /// Carries up to `count` flows over to the links' installed sending epochs, shared in the same way, and switches to an epoch when
+    /// all are there. Whether more are left.
     pub(super) fn carry(&mut self, count: usize) -> bool {
-        let mut busy = false;
+        let share = share_of(count, self.ahead[1]);
+        let mut busy = 0;
         for link in self.links.iter_mut() {
-            let more = link.protect.carry(count);
+            let more = link.protect.carry(share);
             if let Some(epoch) = link.switching.take_if(|_| !more) {
                 switch(link, epoch, &self.wiring);
             }
-            busy |= more;
+            busy += usize::from(more);
         }
-        busy
+        self.ahead[1] = busy;
+        busy > 0
     }
 
     fn report(&mut self) {
@@ -167,6 +173,11 @@ impl Worker {
         let report = report.collect();
         self.wiring.tell(Event::Report(report));
     }
+}
+
+/// What each of so many links gets: epochs of many links may come at one moment, and packets are not to wait for all of them.
+fn share_of(count: usize, links: usize) -> usize {
+    (count / links.max(1)).max(1)
 }
 
 fn withdraw(link: &mut WorkerLink, wiring: &Wiring) {
