@@ -219,6 +219,14 @@ fn optional_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
     duration(deserializer).map(Some)
 }
 
+/// Who the two ends of a link are, and where it is asked for.
+struct Names {
+    name: String,
+    sae: SaeId,
+    peer_sae: SaeId,
+    control: PathBuf,
+}
+
 impl Raw {
     /// Whether its links stand in `[[peers]]`.
     pub(super) fn has_peers(&self) -> bool {
@@ -227,20 +235,11 @@ impl Raw {
 
     /// Checks a file of one link.
     pub(super) fn check(self, folder: &Path) -> Result<Config, String> {
-        let name = self.link.clone().ok_or("link is missing: name the link, or the links in [[peers]]")?;
-        let peer_sae =
-            self.site.peer_sae.clone().ok_or("site.peer_sae is missing: the other site's SAE ID")?;
-        self.check_names(&name, &peer_sae)?;
+        let Names { name, sae, peer_sae, control } = self.names(folder)?;
         let ends = self.cipher.ends()?;
         demand(self.channel.port != 0, "channel.port is within 1 to 65535")?;
         self.check_times()?;
         self.check_worker()?;
-        let sae = sae_id("site.sae", &self.site.sae)?;
-        let peer_sae = sae_id("site.peer_sae", &peer_sae)?;
-        let control = match &self.site.control {
-            Some(path) => folder.join(path),
-            None => PathBuf::from(format!("/run/qhaul/{name}.sock")),
-        };
         let channel = identity(&self.channel, &sae, &peer_sae, folder)?;
         let policy = policy(self.policy, ends.own()).and_then(|policy| routable(policy, self.mode))?;
         let keys = self.keys;
@@ -289,6 +288,20 @@ impl Raw {
             file: PathBuf::new(),
             typed: toml::Table::new(),
         })
+    }
+
+    fn names(&self, folder: &Path) -> Result<Names, String> {
+        let name = self.link.clone().ok_or("link is missing: name the link, or the links in [[peers]]")?;
+        let peer_sae =
+            self.site.peer_sae.clone().ok_or("site.peer_sae is missing: the other site's SAE ID")?;
+        self.check_names(&name, &peer_sae)?;
+        let sae = sae_id("site.sae", &self.site.sae)?;
+        let peer_sae = sae_id("site.peer_sae", &peer_sae)?;
+        let control = match &self.site.control {
+            Some(path) => folder.join(path),
+            None => PathBuf::from(format!("/run/qhaul/{name}.sock")),
+        };
+        Ok(Names { name, sae, peer_sae, control })
     }
 
     fn check_names(&self, link: &str, peer_sae: &str) -> Result<(), String> {

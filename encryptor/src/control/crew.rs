@@ -49,7 +49,8 @@ pub(super) struct Crew {
 }
 
 impl Crew {
-    /// Starts a worker on each of the configuration's cores. `packet`: bytes of the longest packet; `control` wakes the control thread for events.
+    /// Starts a worker on each of the configuration's cores. `packet`: bytes of the longest packet; `control` wakes the control thread
+    /// for events.
     pub(super) fn start(
         config: &Config,
         works: Vec<Work>,
