@@ -12,6 +12,7 @@ typedef unsigned int u32;
 typedef unsigned long long u64;
 
 enum bpf_map_type {
+	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_XSKMAP = 17,
@@ -46,8 +47,10 @@ static u64 (*const bpf_xdp_get_buff_len)(void *ctx) = (void *)188;
 
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define BE16(x) __builtin_bswap16(x)
+#define BE32(x) __builtin_bswap32(x)
 #else
 #define BE16(x) (x)
+#define BE32(x) (x)
 #endif
 
 #endif

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * The cipher port, which faces the hostile backhaul. ESP from the peer, in UDP or bare, goes to the AF_XDP socket of its queue;
- * what the host needs to live on that network goes to the kernel; what may cross in clear by the policy goes on; all else is
- * dropped, and each drop is counted by its reason.
+ * The cipher port, which faces the hostile backhaul. ESP from a peer in an epoch that there are keys for, in UDP or bare, goes to
+ * the AF_XDP socket of its queue; what the host needs to live on that network goes to the kernel; what may cross in clear by the
+ * policy goes on; all else is dropped, and each drop is counted by its reason.
  */
 
-#define COUNTERS 13
+#define COUNTERS 14
 #include "steer.h"
 
 /* In the order of the loader's `CipherCounters`. */
@@ -20,7 +20,8 @@ enum {
 	NOT_FOR_US,
 	OTHER,
 	PTP_FORWARDED,
-	LAST_COUNTER = PTP_FORWARDED,
+	EPOCH_NOT_LIVE,
+	LAST_COUNTER = EPOCH_NOT_LIVE,
 };
 
 _Static_assert(COUNTERS == LAST_COUNTER + 1, "a counter was added without room for it");
@@ -30,17 +31,47 @@ _Static_assert(COUNTERS == LAST_COUNTER + 1, "a counter was added without room f
 /* Set by the loader before the program is loaded; addresses and ports in network byte order. */
 struct settings {
 	/* An IPv4 address is the first word. */
-	u32 peer[4];
 	u32 own[4];
 	/* 0: bare ESP. */
 	u16 esp_port;
 	u16 channel_port;
-	/* 1: the peer opens the link channel to us; 0: we open it to the peer. */
-	u32 channel_listens;
 	u32 is_ipv6;
 };
 
 volatile const struct settings settings = {};
+
+/* The loader's MAX_PEERS. */
+#define MAX_PEERS 256
+
+/* In network byte order; an IPv4 address is the first word, and the others are 0. */
+struct address {
+	u32 words[4];
+};
+
+struct peer {
+	/* Its place in `live_epochs`, below MAX_PEERS. */
+	u32 number;
+	/* 1: it opens the link channel to us; 0: we open it to the peer. */
+	u32 calls;
+};
+
+struct {
+	MAP_UINT(type, BPF_MAP_TYPE_HASH);
+	MAP_UINT(max_entries, MAX_PEERS);
+	MAP_TYPE(key, struct address);
+	MAP_TYPE(value, struct peer);
+} peers SEC(".maps");
+
+/*
+ * For each peer a bit for each epoch that there are keys for. Not in `peers`: an update of a hash table puts a new element in the old
+ * one's place, which may serve another peer while a packet is still looked at; an array is written where it stands.
+ */
+struct {
+	MAP_UINT(type, BPF_MAP_TYPE_ARRAY);
+	MAP_UINT(max_entries, MAX_PEERS);
+	MAP_TYPE(key, u32);
+	MAP_TYPE(value, u32);
+} live_epochs SEC(".maps");
 
 /* With the length (in 8 bytes, less one) that the router alert option has. */
 struct hop_by_hop {
@@ -69,6 +100,9 @@ enum {
 	FRAGMENT_HEADER = 44,
 	/* SPI and sequence number. */
 	ESP_HEADER = 8,
+	/* An SPI is 0, epoch 5, lane 5, slot 21 bits. */
+	EPOCH_SHIFT = 26,
+	EPOCHS = 32,
 	TCP_HEADER_MIN = 20,
 	TCP_SYN = 0x02,
 	TCP_ACK = 0x10,
@@ -104,45 +138,69 @@ ALWAYS_INLINE int stranger(struct xdp_md *ctx, u32 reason)
 	return drop(reason);
 }
 
-/* ESP in UDP (RFC 3948) from the peer, or a drop. `length` is that of the IP payload, as in all of these. */
-ALWAYS_INLINE int udp(struct xdp_md *ctx, struct udp *udp, void *end, u32 length, int from_peer)
+/* ESP whose header starts at `spi`, from a peer in a live epoch, or a drop. */
+ALWAYS_INLINE int esp_from(struct xdp_md *ctx, u32 *spi, void *end, struct peer *peer)
+{
+	u32 epoch, number, *live;
+
+	if (!peer)
+		return drop(FOREIGN_SOURCE);
+	if ((void *)(spi + 1) > end)
+		return drop(MALFORMED);
+	epoch = BE32(*spi) >> EPOCH_SHIFT;
+	number = peer->number;
+	live = bpf_map_lookup_elem(&live_epochs, &number);
+	if (!live || epoch >= EPOCHS || !(*live >> epoch & 1))
+		return drop(EPOCH_NOT_LIVE);
+	return to_socket(ctx);
+}
+
+/* ESP in UDP (RFC 3948) from a peer, or a drop. `length` is that of the IP payload, as in all of these. */
+ALWAYS_INLINE int udp(struct xdp_md *ctx, struct udp *udp, void *end, u32 length, struct peer *peer)
 {
 	if ((void *)(udp + 1) > end || length < sizeof(*udp) || BE16(udp->length) != length)
 		return drop(MALFORMED);
 	if (!settings.esp_port || udp->ports.destination != settings.esp_port)
 		return drop(OTHER);
-	return from_peer ? to_socket(ctx) : drop(FOREIGN_SOURCE);
+	if (length < sizeof(*udp) + ESP_HEADER)
+		return drop(MALFORMED);
+	return esp_from(ctx, (void *)(udp + 1), end, peer);
 }
 
-/* Bare ESP (RFC 4303) from the peer where that is what was agreed on, or a drop. */
-ALWAYS_INLINE int esp(struct xdp_md *ctx, u32 length, int from_peer)
+/* Bare ESP (RFC 4303) from a peer where that is what was agreed on, or a drop. */
+ALWAYS_INLINE int esp(struct xdp_md *ctx, u32 *spi, void *end, u32 length, struct peer *peer)
 {
 	if (settings.esp_port)
 		return drop(OTHER);
 	if (length < ESP_HEADER)
 		return drop(MALFORMED);
-	return from_peer ? to_socket(ctx) : drop(FOREIGN_SOURCE);
+	return esp_from(ctx, spi, end, peer);
 }
 
 /*
- * The link channel in our role, or a drop: no other port of this host is reached, and where we are the one who calls, nobody
- * opens a connection to us.
+ * The link channel in our role towards this peer, or a drop: no other port of this host is reached, and where we are the one who
+ * calls, nobody opens a connection to us.
  */
-ALWAYS_INLINE int tcp(struct tcp *tcp, void *end, u32 length, int from_peer)
+ALWAYS_INLINE int tcp(struct tcp *tcp, void *end, u32 length, struct peer *peer)
 {
+	int to_channel, from_channel;
+
 	if ((void *)(tcp + 1) > end || length < TCP_HEADER_MIN)
 		return drop(MALFORMED);
-	if (settings.channel_listens ? tcp->ports.destination != settings.channel_port
-				     : tcp->ports.source != settings.channel_port ||
-					       (tcp->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
+	to_channel = tcp->ports.destination == settings.channel_port;
+	from_channel = tcp->ports.source == settings.channel_port;
+	if (!peer)
+		return drop(to_channel || from_channel ? FOREIGN_SOURCE : OTHER);
+	if (peer->calls ? !to_channel : !from_channel || (tcp->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
 		return drop(OTHER);
-	return from_peer ? to_kernel(TO_KERNEL_CHANNEL) : drop(FOREIGN_SOURCE);
+	return to_kernel(TO_KERNEL_CHANNEL);
 }
 
 ALWAYS_INLINE int ipv4(struct xdp_md *ctx, struct ipv4 *ip, void *end)
 {
+	struct address source = {};
 	u32 total, present, length;
-	int from_peer;
+	struct peer *peer;
 
 	if ((void *)(ip + 1) > end)
 		return drop(MALFORMED);
@@ -157,14 +215,15 @@ ALWAYS_INLINE int ipv4(struct xdp_md *ctx, struct ipv4 *ip, void *end)
 		return drop(FRAGMENT);
 
 	length = total - sizeof(*ip);
-	from_peer = ip->source == settings.peer[0];
+	source.words[0] = ip->source;
+	peer = bpf_map_lookup_elem(&peers, &source);
 	switch (ip->protocol) {
 	case PROTOCOL_UDP:
-		return udp(ctx, (void *)(ip + 1), end, length, from_peer);
+		return udp(ctx, (void *)(ip + 1), end, length, peer);
 	case PROTOCOL_ESP:
-		return esp(ctx, length, from_peer);
+		return esp(ctx, (void *)(ip + 1), end, length, peer);
 	case PROTOCOL_TCP:
-		return tcp((void *)(ip + 1), end, length, from_peer);
+		return tcp((void *)(ip + 1), end, length, peer);
 	case PROTOCOL_ICMP:
 		return length < ICMP_HEADER ? drop(MALFORMED) : to_kernel(TO_KERNEL_ICMP);
 	default:
@@ -222,7 +281,9 @@ ALWAYS_INLINE int listener_query(struct xdp_md *ctx, struct ipv6 *ip, struct hop
 ALWAYS_INLINE int ipv6(struct xdp_md *ctx, struct ipv6 *ip, void *end)
 {
 	void *payload = ip + 1;
-	int is_ours, from_peer;
+	struct address source;
+	struct peer *peer;
+	int is_ours;
 	u32 length;
 
 	if (payload > end || ip->version_class >> 4 != 6)
@@ -238,14 +299,16 @@ ALWAYS_INLINE int ipv6(struct xdp_md *ctx, struct ipv6 *ip, void *end)
 	if (length > ipv6_present(ctx))
 		return drop(MALFORMED);
 
-	from_peer = is_address(ip->source, settings.peer);
+	for (u32 i = 0; i < 4; i++)
+		source.words[i] = ip->source[i];
+	peer = bpf_map_lookup_elem(&peers, &source);
 	switch (ip->next_header) {
 	case PROTOCOL_UDP:
-		return udp(ctx, payload, end, length, from_peer);
+		return udp(ctx, payload, end, length, peer);
 	case PROTOCOL_ESP:
-		return esp(ctx, length, from_peer);
+		return esp(ctx, payload, end, length, peer);
 	case PROTOCOL_TCP:
-		return tcp(payload, end, length, from_peer);
+		return tcp(payload, end, length, peer);
 	case FRAGMENT_HEADER:
 		return drop(FRAGMENT);
 	default:

@@ -6,6 +6,12 @@ const PEER: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2);
 const OWN: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 /// Differs from the peer's in the last word alone.
 const STRANGER: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 1, 2);
+/// Another peer, whose address differs from the first's in the third word alone.
+const OTHER: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 1, 0, 2);
+const PEERS: [CipherPeer; 2] = [
+    CipherPeer { address: IpAddr::V6(PEER), number: 1, calls: true },
+    CipherPeer { address: IpAddr::V6(OTHER), number: 0, calls: true },
+];
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 const ROUTER: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 9);
 
@@ -15,28 +21,34 @@ const FRAGMENT: u8 = 44;
 
 #[test]
 fn esp_in_udp_and_what_the_host_needs() {
-    check(&settings(NonZeroU16::new(ESP)), [rows_of_udp(), rows_of_the_host(), rows_of_oddities()].concat());
+    check(
+        &settings(NonZeroU16::new(ESP)),
+        &[PEERS[0]],
+        [rows_of_udp(), rows_of_the_host(), rows_of_oddities()].concat(),
+    );
 }
 
 #[test]
 fn bare_esp() {
-    let esp = |from: Ipv6Addr, length: usize| packet(from, OWN, BARE, &vec![0x5a; length]);
+    let esp = |from: Ipv6Addr, length: usize| packet(from, OWN, BARE, &esp(1, length));
     let rows = vec![
         ("bare ESP from the peer", esp(PEER, 64), REDIRECT, "to_socket"),
         ("bare ESP from a stranger", esp(STRANGER, 64), DROP, "foreign_source"),
+        ("bare ESP from another peer", packet(OTHER, OWN, BARE, &super::esp(3, 64)), REDIRECT, "to_socket"),
+        ("bare ESP of another's epoch", esp(OTHER, 64), DROP, "epoch_not_live"),
         ("bare ESP for another host", packet(PEER, STRANGER, BARE, &[0x5a; 64]), DROP, "not_for_us"),
         ("bare ESP of 7 bytes", esp(PEER, 7), DROP, "malformed"),
         ("ESP in UDP", datagram(PEER, OWN, ESP, 64), DROP, "other"),
         ("bare ESP over IPv4", ipv4(super::PEER, super::OWN, BARE, &[0x5a; 64]), DROP, "not_for_us"),
         ("a fragment of bare ESP", fragment(BARE), DROP, "fragment"),
     ];
-    check(&settings(None), rows);
+    check(&settings(None), &PEERS, rows);
 }
 
 #[test]
 fn every_truncation_is_dropped() {
     need_root();
-    let loaded = load("test", &settings(NonZeroU16::new(ESP)), Buffers::One).unwrap();
+    let loaded = loaded(&settings(NonZeroU16::new(ESP)), &PEERS, Buffers::One);
     let socket = unbound_socket();
     loaded.set_socket(0, socket.as_fd()).unwrap();
     let whole = datagram(PEER, OWN, ESP, 64);
@@ -52,6 +64,11 @@ fn rows_of_udp() -> Vec<Row> {
         frame[60..62].copy_from_slice(&[0x12, 0x34]);
         frame
     };
+    let dead = {
+        let mut frame = datagram(PEER, OWN, ESP, 64);
+        frame[62..66].copy_from_slice(&super::esp(3, 4));
+        frame
+    };
     let lying = {
         let mut frame = datagram(PEER, OWN, ESP, 64);
         frame[59] = 71;
@@ -60,6 +77,7 @@ fn rows_of_udp() -> Vec<Row> {
     vec![
         ("ESP without a checksum", datagram(PEER, OWN, ESP, 64), REDIRECT, "to_socket"),
         ("ESP with any checksum", with_checksum, REDIRECT, "to_socket"),
+        ("ESP in an epoch without keys", dead, DROP, "epoch_not_live"),
         ("ESP from a stranger", datagram(STRANGER, OWN, ESP, 64), DROP, "foreign_source"),
         ("ESP for another host", datagram(PEER, STRANGER, ESP, 64), DROP, "not_for_us"),
         ("UDP to another port", datagram(PEER, OWN, 4501, 64), DROP, "other"),
@@ -124,8 +142,7 @@ fn rows_of_oddities() -> Vec<Row> {
 }
 
 fn settings(esp_port: Option<NonZeroU16>) -> CipherSettings {
-    let ends = CipherEnds::V6 { peer: PEER, own: OWN };
-    CipherSettings { ends, esp_port, channel_port: CHANNEL, channel_listens: true }
+    CipherSettings { own: OWN.into(), esp_port, channel_port: CHANNEL }
 }
 
 fn packet(source: Ipv6Addr, destination: Ipv6Addr, next_header: u8, payload: &[u8]) -> Vec<u8> {

@@ -1,3 +1,4 @@
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
 
 use super::*;
@@ -20,6 +21,11 @@ const ICMPV6: u8 = 58;
 #[path = "cipher_ipv6_tests.rs"]
 mod over_ipv6;
 
+/// Another peer, which we call.
+const CALLED: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 3);
+/// Epochs of the first and the other peer that there are keys for: 1, 2 and 31, and 3.
+const LIVE: [u32; 2] = [1 << 1 | 1 << 2 | 1 << 31, 1 << 3];
+
 /// One frame, the verdict, and the one counter (beside `received`) that it moves.
 type Row = (&'static str, Vec<u8>, u32, &'static str);
 
@@ -32,20 +38,22 @@ fn each_kind_of_frame_has_its_verdict_and_its_counter() {
         rows_cut_short(),
         rows_of_no_concern(),
     ];
-    check(&settings(true), groups.concat());
+    check(&settings(), &peers(true), groups.concat());
 }
 
 #[test]
 fn over_ipv4_esp_may_be_bare() {
-    let bare = CipherSettings { esp_port: None, ..settings(true) };
-    let mut fragment = ipv4(PEER, OWN, BARE, &[0x5a; 64]);
+    let bare = CipherSettings { esp_port: None, ..settings() };
+    let mut fragment = ipv4(PEER, OWN, BARE, &esp(1, 64));
     fragment[20] = 0x20;
     check(
         &bare,
+        &peers(true),
         vec![
-            ("bare ESP from the peer", ipv4(PEER, OWN, BARE, &[0x5a; 64]), REDIRECT, "to_socket"),
-            ("bare ESP from a stranger", ipv4(STRANGER, OWN, BARE, &[0x5a; 64]), DROP, "foreign_source"),
+            ("bare ESP from the peer", ipv4(PEER, OWN, BARE, &esp(1, 64)), REDIRECT, "to_socket"),
+            ("bare ESP from a stranger", ipv4(STRANGER, OWN, BARE, &esp(1, 64)), DROP, "foreign_source"),
             ("bare ESP for another host", ipv4(PEER, STRANGER, BARE, &[0x5a; 64]), DROP, "not_for_us"),
+            ("bare ESP of another epoch", ipv4(PEER, OWN, BARE, &esp(3, 64)), DROP, "epoch_not_live"),
             ("bare ESP of 7 bytes", ipv4(PEER, OWN, BARE, &[0x5a; 7]), DROP, "malformed"),
             ("a fragment of bare ESP", fragment, DROP, "fragment"),
             ("ESP in UDP", udp(PEER, OWN, ESP, 64), DROP, "other"),
@@ -55,9 +63,9 @@ fn over_ipv4_esp_may_be_bare() {
     );
 }
 
-fn check(settings: &CipherSettings, rows: Vec<Row>) {
+fn check(settings: &CipherSettings, peers: &[CipherPeer], rows: Vec<Row>) {
     need_root();
-    let loaded = load("test", settings, Buffers::One).unwrap();
+    let loaded = loaded(settings, peers, Buffers::One);
     let socket = unbound_socket();
     loaded.set_socket(0, socket.as_fd()).unwrap();
     for (what, frame, verdict, counter) in rows {
@@ -76,7 +84,7 @@ fn check(settings: &CipherSettings, rows: Vec<Row>) {
 #[test]
 fn where_we_call_only_answers_come_in() {
     need_root();
-    let loaded = load("test", &settings(false), Buffers::One).unwrap();
+    let loaded = loaded(&settings(), &peers(false), Buffers::One);
     let answer = tcp(PEER, OWN, CHANNEL, 50000);
     assert_eq!(loaded.run(&flagged(answer.clone(), SYN | ACK)), PASS);
     assert_eq!(loaded.run(&flagged(answer.clone(), ACK)), PASS);
@@ -95,7 +103,7 @@ fn where_we_call_only_answers_come_in() {
 #[test]
 fn esp_without_a_socket_is_dropped_and_never_passed() {
     need_root();
-    let loaded = load("test", &settings(true), Buffers::One).unwrap();
+    let loaded = loaded(&settings(), &peers(true), Buffers::One);
     assert_eq!(loaded.run(&udp(PEER, OWN, ESP, 64)), DROP);
     assert_eq!(counters(&loaded), CipherCounters { received: 1, no_socket: 1, ..Default::default() });
 }
@@ -103,7 +111,7 @@ fn esp_without_a_socket_is_dropped_and_never_passed() {
 #[test]
 fn every_truncation_of_an_esp_packet_is_dropped() {
     need_root();
-    let loaded = load("test", &settings(true), Buffers::One).unwrap();
+    let loaded = loaded(&settings(), &peers(true), Buffers::One);
     let socket = unbound_socket();
     loaded.set_socket(0, socket.as_fd()).unwrap();
     let whole = udp(PEER, OWN, ESP, 64);
@@ -117,7 +125,7 @@ fn every_truncation_of_an_esp_packet_is_dropped() {
 #[test]
 fn a_jumbo_packet_is_measured_beyond_its_first_buffer() {
     need_root();
-    let loaded = load("test", &settings(true), Buffers::Several).unwrap();
+    let loaded = loaded(&settings(), &peers(true), Buffers::Several);
     let socket = unbound_socket();
     loaded.set_socket(0, socket.as_fd()).unwrap();
     let whole = udp(PEER, OWN, ESP, 9250);
@@ -129,7 +137,7 @@ fn a_jumbo_packet_is_measured_beyond_its_first_buffer() {
 #[test]
 fn in_clear_comes_what_a_bypass_rule_may_mean_and_ptp_is_forwarded() {
     need_root();
-    let loaded = load("test", &settings(true), Buffers::One).unwrap();
+    let loaded = loaded(&settings(), &peers(true), Buffers::One);
     let socket = unbound_socket();
     loaded.set_socket(0, socket.as_fd()).unwrap();
     let (lldp, stp) = (ethernet(0x88cc, &[0; 46]), ethernet(38, &[0x42; 46]));
@@ -156,7 +164,7 @@ fn in_clear_comes_what_a_bypass_rule_may_mean_and_ptp_is_forwarded() {
 }
 
 fn rows_for_the_socket() -> Vec<Row> {
-    let mut padded = udp(PEER, OWN, ESP, 4);
+    let mut padded = udp(PEER, OWN, ESP, 8);
     padded.resize(60, 0);
     let mut do_not_fragment = udp(PEER, OWN, ESP, 64);
     do_not_fragment[20] = 0x40;
@@ -165,6 +173,9 @@ fn rows_for_the_socket() -> Vec<Row> {
         ("a large ESP", udp(PEER, OWN, ESP, 1440), REDIRECT, "to_socket"),
         ("ESP padded to the least frame", padded, REDIRECT, "to_socket"),
         ("ESP with DF", do_not_fragment, REDIRECT, "to_socket"),
+        ("ESP in another live epoch", in_epoch(PEER, 2), REDIRECT, "to_socket"),
+        ("ESP in the last epoch", in_epoch(PEER, 31), REDIRECT, "to_socket"),
+        ("ESP from another peer", in_epoch(CALLED, 3), REDIRECT, "to_socket"),
     ]
 }
 
@@ -176,6 +187,7 @@ fn rows_for_the_kernel() -> Vec<Row> {
         ("an echo request from anyone", ipv4(STRANGER, OWN, ICMP, &[8; 8]), PASS, "to_kernel_icmp"),
         ("fragmentation needed from a router", ipv4(STRANGER, OWN, ICMP, &[3; 36]), PASS, "to_kernel_icmp"),
         ("the channel", tcp(PEER, OWN, 50000, CHANNEL), PASS, "to_kernel_channel"),
+        ("the channel to a peer that we call", tcp(CALLED, OWN, CHANNEL, 50000), PASS, "to_kernel_channel"),
         ("a call on the channel", flagged(tcp(PEER, OWN, 50000, CHANNEL), SYN), PASS, "to_kernel_channel"),
     ]
 }
@@ -188,6 +200,11 @@ fn rows_of_strangers() -> Vec<Row> {
         ("an echo request for another host", ipv4(PEER, STRANGER, ICMP, &[8; 8]), DROP, "not_for_us"),
         ("broadcast", udp(PEER, Ipv4Addr::BROADCAST, ESP, 64), DROP, "not_for_us"),
         ("our own address as source", udp(OWN, OWN, ESP, 64), DROP, "foreign_source"),
+        ("ESP in an epoch without keys", in_epoch(PEER, 3), DROP, "epoch_not_live"),
+        ("ESP in an epoch of the other peer's", in_epoch(CALLED, 1), DROP, "epoch_not_live"),
+        ("ESP in epoch 0", in_epoch(PEER, 0), DROP, "epoch_not_live"),
+        ("ESP with bit 31 in the SPI", in_epoch(PEER, 32 + 1), DROP, "epoch_not_live"),
+        ("a call from a peer that we call", tcp(CALLED, OWN, 50000, CHANNEL), DROP, "other"),
     ]
 }
 
@@ -210,6 +227,7 @@ fn rows_cut_short() -> Vec<Row> {
         ("a UDP length below the packet's", altered(esp(), 39, 71), DROP, "malformed"),
         ("a UDP length above the packet's", altered(esp(), 38, 1), DROP, "malformed"),
         ("UDP of 7 bytes", ipv4(PEER, OWN, UDP, &[0; 7]), DROP, "malformed"),
+        ("ESP of 7 bytes in UDP", udp(PEER, OWN, ESP, 7), DROP, "malformed"),
         ("TCP of 19 bytes", ipv4(PEER, OWN, TCP, &[0; 19]), DROP, "malformed"),
         ("ICMP of 7 bytes", ipv4(PEER, OWN, ICMP, &[8; 7]), DROP, "malformed"),
         ("Ethernet without IPv4", ethernet(0x0800, &[]), DROP, "malformed"),
@@ -241,9 +259,47 @@ fn rows_of_no_concern() -> Vec<Row> {
     ]
 }
 
-fn settings(channel_listens: bool) -> CipherSettings {
-    let ends = CipherEnds::V4 { peer: PEER, own: OWN };
-    CipherSettings { ends, esp_port: NonZeroU16::new(ESP), channel_port: CHANNEL, channel_listens }
+#[test]
+fn peers_come_and_go_and_their_epochs_with_them() {
+    need_root();
+    let loaded = load("test", &settings(), Buffers::One).unwrap();
+    let socket = unbound_socket();
+    loaded.set_socket(0, socket.as_fd()).unwrap();
+    let [first, second] = peers(true);
+    let runs = |frames: [&[u8]; 2]| frames.map(|frame| loaded.run(frame));
+    let both = [in_epoch(PEER, 1), in_epoch(CALLED, 1)];
+    let both = [&both[0][..], &both[1][..]];
+    assert_eq!(runs(both), [DROP; 2], "nobody is a peer");
+    add_peer(&loaded, &first).unwrap();
+    assert_eq!(runs(both), [DROP; 2], "no epoch is live");
+    set_live_epochs(&loaded, first.number, 1 << 1).unwrap();
+    add_peer(&loaded, &second).unwrap();
+    assert_eq!(runs(both), [REDIRECT, DROP], "the second has no epoch");
+    loaded.delete("peers", &key_of(first.address), "").unwrap();
+    loaded.delete("peers", &key_of(first.address), "").expect("twice is no error");
+    assert_eq!(runs(both), [DROP; 2]);
+    add_peer(&loaded, &CipherPeer { number: first.number, ..second }).unwrap();
+    assert_eq!(runs(both), [DROP; 2], "a number that is given again has no epochs of its last peer");
+    assert_eq!((counters(&loaded).foreign_source, counters(&loaded).epoch_not_live), (5, 4));
+}
+
+fn settings() -> CipherSettings {
+    CipherSettings { own: OWN.into(), esp_port: NonZeroU16::new(ESP), channel_port: CHANNEL }
+}
+
+/// `calls`: of the first.
+fn peers(calls: bool) -> [CipherPeer; 2] {
+    let called = CipherPeer { address: CALLED.into(), number: MAX_PEERS - 1, calls: false };
+    [CipherPeer { address: PEER.into(), number: 7, calls }, called]
+}
+
+fn loaded(settings: &CipherSettings, peers: &[CipherPeer], buffers: Buffers) -> Loaded {
+    let loaded = load("test", settings, buffers).unwrap();
+    for (peer, live) in peers.iter().zip(LIVE) {
+        add_peer(&loaded, peer).unwrap();
+        set_live_epochs(&loaded, peer.number, live).unwrap();
+    }
+    loaded
 }
 
 fn counters(loaded: &Loaded) -> CipherCounters {
@@ -272,13 +328,27 @@ fn nd(kind: u8, hop_limit: u8) -> Vec<u8> {
     ipv6(ICMPV6, hop_limit, &message)
 }
 
+/// So many bytes of ESP in an epoch.
+fn esp(epoch: u32, length: usize) -> Vec<u8> {
+    let mut esp = (epoch << 26 | 0x1a_5a5a).to_be_bytes().to_vec();
+    esp.resize(length, 0x5a);
+    esp
+}
+
+/// What is carried is ESP in epoch 1.
 fn udp(source: Ipv4Addr, destination: Ipv4Addr, port: u16, payload: usize) -> Vec<u8> {
     let mut datagram = vec![0xc0, 0x00];
     datagram.extend(port.to_be_bytes());
     datagram.extend((8 + payload as u16).to_be_bytes());
     datagram.extend([0, 0]);
-    datagram.resize(8 + payload, 0x5a);
+    datagram.extend(esp(1, payload));
     ipv4(source, destination, UDP, &datagram)
+}
+
+fn in_epoch(source: Ipv4Addr, epoch: u32) -> Vec<u8> {
+    let mut frame = udp(source, OWN, ESP, 64);
+    frame[42..46].copy_from_slice(&esp(epoch, 4));
+    frame
 }
 
 fn tcp(source: Ipv4Addr, destination: Ipv4Addr, from: u16, to: u16) -> Vec<u8> {

@@ -48,7 +48,7 @@ counters! {
     CipherCounters {
         /// All frames that reached the program.
         received,
-        /// ESP from the peer, or of a type that a bypass rule may mean: given to the AF_XDP socket of their queue.
+        /// ESP from a peer in a live epoch, or of a type that a bypass rule may mean: given to the AF_XDP socket of their queue.
         to_socket,
         /// Dropped: the same, but no socket on their queue.
         no_socket,
@@ -58,9 +58,9 @@ counters! {
         to_kernel_neighbour,
         /// To the kernel: ICMP for our address.
         to_kernel_icmp,
-        /// To the kernel: the link channel's TCP from the peer.
+        /// To the kernel: the link channel's TCP from a peer.
         to_kernel_channel,
-        /// Dropped: ESP or the link channel, but not from the peer's address.
+        /// Dropped: ESP or the link channel, but not from a peer's address.
         foreign_source,
         /// Dropped: a fragment for our address.
         fragment,
@@ -72,6 +72,8 @@ counters! {
         other,
         /// PTP, forwarded in clear to the plain port by a bypass rule.
         ptp_forwarded,
+        /// Dropped: ESP from a peer, but of an epoch that no keys are held for.
+        epoch_not_live,
     }
 }
 
@@ -90,6 +92,6 @@ mod tests {
         let rows: Vec<_> = counters.rows().collect();
         assert_eq!(rows[..4], [("received", 3), ("to_socket", 2), ("no_socket", 1), ("ptp_forwarded", 0)]);
         assert_eq!(rows.len(), 6);
-        assert_eq!(CipherCounters::default().rows().count(), 13);
+        assert_eq!(CipherCounters::default().rows().count(), 14);
     }
 }

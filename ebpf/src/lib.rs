@@ -26,7 +26,7 @@ mod plain;
 mod testing;
 
 pub use attachment::AttachMode;
-pub use cipher::{CipherEnds, CipherProgram, CipherSettings};
+pub use cipher::{CipherPeer, CipherProgram, CipherSettings, MAX_PEERS};
 pub use clear::ClearSettings;
 pub use counters::{CipherCounters, PlainCounters};
 pub use error::Error;

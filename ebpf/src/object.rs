@@ -1,7 +1,7 @@
 use std::cell::RefCell;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use libbpf_rs::{Map, MapCore, MapFlags, Object, ObjectBuilder, PrintLevel, Program};
+use libbpf_rs::{ErrorKind, Map, MapCore, MapFlags, Object, ObjectBuilder, PrintLevel, Program};
 
 use crate::{ClearSettings, Error};
 
@@ -77,16 +77,35 @@ impl Loaded {
             return Err(Error::QueueOutOfRange { interface: self.interface.clone(), queue });
         }
         let (key, value) = (queue.to_ne_bytes(), socket.as_raw_fd().to_ne_bytes());
-        self.map("xsks").update(&key, &value, MapFlags::ANY).map_err(|e| {
-            Error::from_kernel(&self.interface, "put the socket into the XDP program's table", e, &[])
-        })
+        self.update("xsks", &key, &value, "put the socket into the XDP program's table")
     }
 
     /// Says what may cross in clear, from the next frame on.
     pub(crate) fn set_clear(&self, settings: &ClearSettings) -> Result<(), Error> {
-        self.map("clear").update(&0u32.to_ne_bytes(), &settings.to_bytes(), MapFlags::ANY).map_err(|e| {
-            Error::from_kernel(&self.interface, "tell the XDP program what may cross in clear", e, &[])
-        })
+        let action = "tell the XDP program what may cross in clear";
+        self.update("clear", &0u32.to_ne_bytes(), &settings.to_bytes(), action)
+    }
+
+    /// Writes an entry of the map `name`; `action` says what for.
+    pub(crate) fn update(
+        &self,
+        name: &str,
+        key: &[u8],
+        value: &[u8],
+        action: &'static str,
+    ) -> Result<(), Error> {
+        let written = self.map(name).update(key, value, MapFlags::ANY);
+        written.map_err(|e| Error::from_kernel(&self.interface, action, e, &[]))
+    }
+
+    /// Deletes an entry of the hash map `name`, if it is there.
+    pub(crate) fn delete(&self, name: &str, key: &[u8], action: &'static str) -> Result<(), Error> {
+        match self.map(name).delete(key) {
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                Err(Error::from_kernel(&self.interface, action, e, &[]))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The map of the counters, for `read`.

@@ -6,16 +6,12 @@ use std::thread;
 
 use libbpf_rs::{ObjectBuilder, Xdp, XdpFlags};
 use nix::sched::{CloneFlags, unshare};
-use qhaul_ebpf::{AttachMode, Buffers, CipherEnds, CipherProgram, CipherSettings, PlainProgram};
+use qhaul_ebpf::{AttachMode, Buffers, CipherProgram, CipherSettings, PlainProgram};
 
 const SETTINGS: CipherSettings = CipherSettings {
-    ends: CipherEnds::V4 {
-        peer: std::net::Ipv4Addr::new(198, 51, 100, 2),
-        own: std::net::Ipv4Addr::new(198, 51, 100, 1),
-    },
+    own: std::net::IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 1)),
     esp_port: std::num::NonZeroU16::new(4500),
     channel_port: 4600,
-    channel_listens: true,
 };
 
 #[test]

@@ -7,7 +7,7 @@ use nix::unistd::geteuid;
 
 use crate::address::{self, Held};
 use crate::aead;
-use crate::config::{Config, Payload};
+use crate::config::{Config, LinkConfig, Payload};
 use crate::datapath::{MAX_PLAIN_MTU, ONE_BUFFER_MTU, cipher_mtu_needed};
 use crate::fit::Oversize;
 use crate::keys::Psk;
@@ -69,10 +69,13 @@ pub fn host(config: &Config) -> (Vec<Finding>, Option<Ports>) {
     policy(config, &mut findings);
     cores::look(config, &mut findings);
     engine(config, &mut findings);
-    if config.combine.needs_qkd() {
-        findings.add(Grade::Fine, Plan::new(&config.plan_input()).verdict());
+    for link in &config.links {
+        if link.combine.needs_qkd() {
+            let verdict = Plan::new(&link.plan_input()).verdict();
+            findings.add(Grade::Fine, format!("{}{verdict}", config.about(link)));
+        }
+        certificates(link, &config.about(link), &mut findings);
     }
-    certificates(config, &mut findings);
     (findings.0, ports)
 }
 
@@ -203,7 +206,7 @@ fn offloads(config: &Config, findings: &mut Findings) {
 }
 
 fn cipher_address(config: &Config, findings: &mut Findings) {
-    let (name, address) = (&config.cipher, config.ends.own());
+    let (name, address) = (&config.cipher, config.own);
     let held = address::settled(name, address);
     let line = match held {
         Held::Yes => format!("cipher.address = {address} is on {name}"),
@@ -268,9 +271,9 @@ fn leaks(config: &Config, findings: &mut Findings) {
 }
 
 fn policy(config: &Config, findings: &mut Findings) {
-    let warnings = config.policy.warnings();
+    let warnings = config.policy_warnings();
     if warnings.is_empty() {
-        let rules = config.policy.rules().len();
+        let rules: usize = config.links.iter().map(|link| link.policy.rules().len()).sum();
         findings.add(Grade::Fine, format!("policy: {rules} rule(s), nothing crosses in clear"));
     }
     warnings.into_iter().for_each(|line| findings.add(Grade::Warning, line));
@@ -290,15 +293,16 @@ fn queues(config: &Config, ports: &Ports, findings: &mut Findings) {
     }
 }
 
-fn certificates(config: &Config, findings: &mut Findings) {
-    if let Some(path) = &config.psk {
+/// `about`: the link, where there are several.
+fn certificates(link: &LinkConfig, about: &str, findings: &mut Findings) {
+    if let Some(path) = &link.psk {
         match Psk::load(path) {
-            Ok(_) => findings.add(Grade::Fine, "pre-shared key: 32 bytes, private".into()),
-            Err(line) => findings.add(Grade::Fault, line),
+            Ok(_) => findings.add(Grade::Fine, format!("{about}pre-shared key: 32 bytes, private")),
+            Err(line) => findings.add(Grade::Fault, format!("{about}{line}")),
         }
     }
-    match ChannelIdentity::load(&config.channel) {
-        Ok(_) => findings.add(Grade::Fine, "channel: certificate, key and CA fit".into()),
-        Err(error) => findings.add(Grade::Fault, error.to_string()),
+    match ChannelIdentity::load(&link.channel) {
+        Ok(_) => findings.add(Grade::Fine, format!("{about}channel: certificate, key and CA fit")),
+        Err(error) => findings.add(Grade::Fault, format!("{about}{error}")),
     }
 }

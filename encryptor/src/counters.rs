@@ -103,6 +103,12 @@ impl Counters {
         bump(&self.drops[reason as usize], count);
     }
 
+    /// Adds all that other counters count. To be called by the one writer only.
+    pub fn add_all(&self, other: &Counters) {
+        Tally::ALL.iter().for_each(|&tally| self.add(tally, other.tally(tally)));
+        DropReason::ALL.iter().for_each(|&reason| self.add_dropped(reason, other.dropped(reason)));
+    }
+
     /// Sets a gauge. To be called by the one writer only.
     pub fn set(&self, gauge: Gauge, value: u64) {
         self.gauges[gauge as usize].store(value, Ordering::Relaxed);

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU16;
 
 use qhaul_ebpf::{
-    AttachMode, Buffers, CipherCounters, CipherEnds, CipherProgram, CipherSettings, ClearSettings,
+    AttachMode, Buffers, CipherCounters, CipherPeer, CipherProgram, CipherSettings, ClearSettings,
     PlainCounters, PlainProgram, PlainRouter,
 };
 use std::os::fd::AsFd;
@@ -14,7 +14,8 @@ use crate::BURST;
 use crate::config::{Config, Payload};
 use crate::netlink;
 use crate::policy::{ClearTypes, Policy};
-use crate::wire::{Encap, Ends, OuterShape};
+use crate::spi::Epoch;
+use crate::wire::{Encap, OuterShape};
 use crate::worker::Queues;
 use crate::xsk::{BindMode, Interface, LiveMode, OffloadsOff, Port, PortConfig, Promiscuous, Umem};
 
@@ -40,6 +41,22 @@ pub enum DataPathError {
     /// The plain port's addresses.
     #[error("the plain port's addresses: {0}")]
     Addresses(std::io::Error),
+}
+
+/// The epochs of a link that packets can be opened in, a bit for each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LiveEpochs(u32);
+
+impl LiveEpochs {
+    /// These and `epoch`.
+    pub fn with(self, epoch: Epoch) -> LiveEpochs {
+        LiveEpochs(self.0 | 1 << epoch.index())
+    }
+
+    /// These without `epoch`.
+    pub fn without(self, epoch: Epoch) -> LiveEpochs {
+        LiveEpochs(self.0 & !(1 << epoch.index()))
+    }
 }
 
 /// The two programs. Dropping them detaches them.
@@ -83,7 +100,7 @@ impl Programs {
         self.released = true;
     }
 
-    /// Has the programs let through what the policy may let cross in clear. Where the kernel refuses, nothing does.
+    /// Has the programs let through what the policy, any link's, may let cross in clear. Where the kernel refuses, nothing does.
     pub fn set_policy(&self, policy: &Policy) -> Result<(), qhaul_ebpf::Error> {
         let set = |settings: [ClearSettings; 2]| {
             self.plain.set_clear(&settings[0]).and_then(|()| self.cipher.set_clear(&settings[1]))
@@ -91,6 +108,21 @@ impl Programs {
         set(clear_settings(policy, self.indexes)).inspect_err(|_| {
             let _ = set(Default::default());
         })
+    }
+
+    /// Lets the peer of link `number` in at the cipher port, with no epoch live. `calls`: it opens the link channel to us.
+    pub fn add_peer(&self, number: u8, address: IpAddr, calls: bool) -> Result<(), qhaul_ebpf::Error> {
+        self.cipher.add_peer(&CipherPeer { address, number: number.into(), calls })
+    }
+
+    /// Lets the peer of a link that goes in no more.
+    pub fn remove_peer(&self, address: IpAddr) -> Result<(), qhaul_ebpf::Error> {
+        self.cipher.remove_peer(address)
+    }
+
+    /// Says which epochs of link `number` there are keys for: ESP of all others is dropped before it costs a worker anything.
+    pub fn set_live_epochs(&self, number: u8, epochs: LiveEpochs) -> Result<(), qhaul_ebpf::Error> {
+        self.cipher.set_live_epochs(number.into(), epochs.0)
     }
 
     /// What the programs counted.
@@ -151,7 +183,7 @@ fn open_in(
     let one = plain.mtu.max(cipher.mtu) <= ONE_BUFFER_MTU;
     let buffers = if one { Buffers::One } else { Buffers::Several };
     let programs = attach_programs(config, [plain, cipher], attach, buffers)?;
-    programs.set_policy(&config.policy)?;
+    programs.set_policy(&config.links[0].policy)?;
     let queues = open_all_queues(config, [plain, cipher], bind, buffers, &programs)?;
     let mut ports = queues.iter().flat_map(|queues| queues.plain.iter().chain(&queues.cipher));
     let zero_copy = ports.all(|port| port.live_mode() == LiveMode::ZeroCopy);
@@ -223,16 +255,12 @@ fn attach_programs(
     buffers: Buffers,
 ) -> Result<Programs, DataPathError> {
     let settings = CipherSettings {
-        ends: match config.ends {
-            Ends::V4(own, peer) => CipherEnds::V4 { peer, own },
-            Ends::V6(own, peer) => CipherEnds::V6 { peer, own },
-        },
+        own: config.own,
         esp_port: match config.encap {
             Encap::Udp(port) => NonZeroU16::new(port),
             Encap::None => None,
         },
         channel_port: config.channel_port,
-        channel_listens: config.listens(),
     };
     let mut programs = Programs {
         interface: config.plain.clone(),
@@ -298,6 +326,14 @@ pub fn cipher_mtu_needed(payload: Payload, plain_mtu: u32, shape: OuterShape) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::Ends;
+
+    #[test]
+    fn a_live_epoch_has_the_bit_of_its_number() {
+        let (one, last) = (Epoch::FIRST, Epoch::try_from(31).unwrap());
+        let both = LiveEpochs::default().with(one).with(last);
+        assert_eq!((both.0, both.without(one).0), (1 << 31 | 1 << 1, 1 << 31));
+    }
 
     #[test]
     fn the_overhead_is_what_the_headers_add_up_to() {

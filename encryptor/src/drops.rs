@@ -59,6 +59,8 @@ reasons! {
     NoNeighbour = "no_neighbour", "the next hop's hardware address is not resolved";
     /// TX: the cipher port's ring was full.
     CipherRingFull = "cipher_ring_full", "the cipher port's transmit ring was full";
+    /// RX: of no link.
+    NoLink = "no_link", "from an address that no link has, such as that of one that was just removed";
     /// RX: shorter than its headers say.
     Truncated = "truncated", "shorter than its headers say";
     /// RX: headers that contradict each other.

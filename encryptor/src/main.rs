@@ -82,7 +82,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Put the policy of a site's file in force without a restart, and show what changes.
+    /// Put links and policy of a site's file in force without a restart, and show what changes.
     Reload {
         /// The site's file.
         #[arg(long)]
@@ -201,8 +201,12 @@ fn dispatch(args: Args) -> anyhow::Result<bool> {
         Command::Check { config } => check_site(&Config::load(&config)?),
         Command::Plan { config, rate, links, hops, outage, json } => {
             let outage = outage.map(Into::into);
-            let input = PlanInput { rate, links, hops, outage, ..Config::load(&config)?.plan_input() };
-            show_plan(&Plan::new(&input), json)
+            let config = Config::load(&config)?;
+            let plans = config.links.iter().map(|link| {
+                let input = PlanInput { rate, links, hops, outage, ..link.plan_input() };
+                (config.about(link), Plan::new(&input))
+            });
+            show_plans(&plans.collect::<Vec<_>>(), json)
         }
         Command::Audit { command: AuditCommand::Verify { log, head } } => verify_audit(&log, head.as_deref()),
         Command::Status { config, json } => show_status(&Config::load(&config)?, json),
@@ -226,12 +230,14 @@ fn check_site(config: &Config) -> anyhow::Result<bool> {
         sound &= finding.grade != Grade::Fault;
         println!("{mark} {}", finding.line);
     }
-    if let Some(feed) = &config.feed {
+    for link in &config.links {
+        let Some(feed) = &link.feed else { continue };
+        let about = config.about(link);
         match feed.source.clone().prepare().and_then(|maker| maker.make()?.status()) {
-            Ok(status) => println!("{}", key_server_line(&status)),
+            Ok(status) => println!("ok      {about}{}", key_server_line(&status)),
             Err(error) => {
                 sound = false;
-                println!("FAULT   key server: {error}");
+                println!("FAULT   {about}key server: {error}");
             }
         }
     }
@@ -246,17 +252,22 @@ fn key_server_line(status: &SourceStatus) -> String {
     let alarm =
         status.extension.as_ref().map(|extension| format!("; it says {extension}")).unwrap_or_default();
     format!(
-        "ok      key server {source_kme_id} answers: {stored_key_count} keys of {key_size_bits} bits for {slave_sae_id}{alarm}"
+        "key server {source_kme_id} answers: {stored_key_count} keys of {key_size_bits} bits for {slave_sae_id}{alarm}"
     )
 }
 
-/// Exit 1 when the rate is known and too low.
-fn show_plan(plan: &Plan, json: bool) -> anyhow::Result<bool> {
-    match json {
-        true => println!("{}", serde_json::to_string(plan)?),
-        false => print!("{}", plan.page()),
+/// One link's plan, or those of several, each behind its link. Exit 1 when a rate is known and too low.
+fn show_plans(plans: &[(String, Plan)], json: bool) -> anyhow::Result<bool> {
+    match (json, plans) {
+        (true, [(_, plan)]) => println!("{}", serde_json::to_string(plan)?),
+        (true, _) => {
+            let plans: Vec<&Plan> = plans.iter().map(|(_, plan)| plan).collect();
+            println!("{}", serde_json::to_string(&plans)?);
+        }
+        (false, [(_, plan)]) => print!("{}", plan.page()),
+        (false, _) => plans.iter().for_each(|(about, plan)| print!("{about}\n{}\n", plan.page())),
     }
-    Ok(plan.is_feasible() != Some(false))
+    Ok(plans.iter().all(|(_, plan)| plan.is_feasible() != Some(false)))
 }
 
 fn verify_audit(log: &std::path::Path, head: Option<&str>) -> anyhow::Result<bool> {
@@ -288,9 +299,9 @@ fn reload(config: &Config) -> anyhow::Result<bool> {
     let reload = status::reload(&config.control, &config.file)
         .with_context(|| format!("{control}: no answer; is `qhaul run` running, and are you its user?"))?;
     if let Some(refusal) = reload.refusal {
-        bail!("refused, the policy stays as it is: {refusal}");
+        bail!("refused, links and policy stay as they are: {refusal}");
     }
-    reload.difference.lines().for_each(|line| println!("{line}"));
+    reload.lines().for_each(|line| println!("{line}"));
     reload.warnings.iter().for_each(|line| println!("warning: {line}"));
     println!("in force: {}", reload.summary());
     Ok(true)

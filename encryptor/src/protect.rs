@@ -109,6 +109,11 @@ impl Protect {
         std::mem::replace(&mut self.policy, policy)
     }
 
+    /// The policy that it goes by.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
     /// Bytes of the largest plain frame, or in mode `ip` packet, that one packet carries.
     pub fn largest_frame(&self) -> usize {
         largest_payload(self.cipher_mtu.saturating_sub(self.template.shape().ip_overhead()))

@@ -25,6 +25,11 @@ impl Epoch {
     /// How many epoch numbers there are, 0 included: the length of a table indexed by [`Epoch::index`].
     pub const COUNT: usize = 32;
 
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Epoch> {
+        (1..=31).map(Epoch)
+    }
+
     /// The number after this one; 31 is followed by 1.
     #[must_use]
     pub fn next(self) -> Epoch {

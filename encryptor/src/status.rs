@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
+use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -49,12 +50,45 @@ pub struct Status {
     pub keys: KeyStatus,
     /// What the workers counted, all in all.
     pub counters: WorkerCounters,
+    /// Each link by itself. What stands in front of this is the first link's, where it is one link's; but `state` and `channel` are
+    /// good only if those of all links are.
+    pub links: Vec<LinkStatus>,
+    /// What the workers counted of frames of no link, of links that were removed, and as answers to the plain side: with what they
+    /// counted of each link it adds up to `counters`. What is 0 is left out.
+    pub no_link: WorkerCounters,
     /// Each worker by itself.
     pub workers: Vec<WorkerStatus>,
     /// What the programs counted, by port.
     pub xdp: BTreeMap<String, Rows>,
     /// What the queues counted, by port and queue.
     pub queues: BTreeMap<String, Rows>,
+}
+
+/// One link.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LinkStatus {
+    /// Its name.
+    pub link: String,
+    /// As [`Status::state`].
+    pub state: String,
+    /// The peer's address.
+    pub peer: IpAddr,
+    /// Whether its channel stands.
+    pub channel: bool,
+    /// The next hop's hardware address, if it is resolved.
+    pub next_hop: Option<String>,
+    /// What the path to the peer carries.
+    pub path: PathStatus,
+    /// Flows with live keys: the larger of both directions.
+    pub flows: u64,
+    /// The sending direction.
+    pub tx: TxStatus,
+    /// The receiving direction.
+    pub rx: RxStatus,
+    /// The key feed.
+    pub keys: KeyStatus,
+    /// What the workers counted of it.
+    pub counters: WorkerCounters,
 }
 
 /// What the path to the peer carries. Sizes are bytes of a packet on the backhaul, its IP header included.
@@ -139,9 +173,15 @@ pub struct WorkerCounters {
 /// What became of a reload.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Reload {
-    /// Why the old policy stays; `None`: the new one is in force.
+    /// Why all stays as it is; `None`: the file is in force.
     pub refusal: Option<String>,
-    /// What changed.
+    /// Links that came.
+    pub added: Vec<String>,
+    /// Links that went.
+    pub removed: Vec<String>,
+    /// All links in their new order, if those that stayed are asked in another one.
+    pub order: Vec<String>,
+    /// What changed in the policies of those that stayed.
     pub difference: Difference,
     /// Settings that changed in the file, and wait for a restart.
     pub restart: Vec<String>,
@@ -150,6 +190,19 @@ pub struct Reload {
 }
 
 impl Reload {
+    /// A line for each change.
+    pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
+        let links = |mark: &'static str, names: &'_ [String]| {
+            names.iter().map(move |name| format!("{mark} link {name}")).collect::<Vec<_>>()
+        };
+        let (removed, added) = (links("-", &self.removed), links("+", &self.added));
+        let order = match &self.order[..] {
+            [] => None,
+            names => Some(format!("links are asked in this order: {}", names.join(", "))),
+        };
+        removed.into_iter().chain(added).chain(order).chain(self.difference.lines())
+    }
+
     /// A line for people.
     pub fn summary(&self) -> String {
         let Difference { removed, added, moved } = &self.difference;
@@ -159,26 +212,33 @@ impl Reload {
                 format!("{} rules removed, {} added, {} moved", removed.len(), added.len(), moved.len())
             }
         };
+        let links = match (self.removed.len(), self.added.len()) {
+            (0, 0) => String::new(),
+            (removed, added) => format!("{removed} links removed, {added} added; "),
+        };
         match &self.restart[..] {
-            [] => policy,
-            waiting => format!("{policy}; changed too, but only after a restart: {}", waiting.join(", ")),
+            [] => format!("{links}{policy}"),
+            waiting => {
+                format!("{links}{policy}; changed too, but only after a restart: {}", waiting.join(", "))
+            }
         }
     }
 }
 
 /// Asks the encryptor behind a control socket how it does.
 pub fn ask(socket: &Path) -> io::Result<Status> {
-    request(socket, b"status\n")
+    request(socket, b"status\n", Duration::from_secs(2))
 }
 
-/// Has the encryptor behind a control socket put the policy of `file`, an absolute path, in force.
+/// Has the encryptor behind a control socket put links and policies of `file`, an absolute path, in force.
 pub fn reload(socket: &Path, file: &Path) -> io::Result<Reload> {
-    request(socket, &[b"reload ", file.as_os_str().as_bytes(), b"\n"].concat())
+    // Links that come are made before the answer does: certificates are read, and memory is taken.
+    request(socket, &[b"reload ", file.as_os_str().as_bytes(), b"\n"].concat(), Duration::from_secs(60))
 }
 
-fn request<T: DeserializeOwned>(socket: &Path, line: &[u8]) -> io::Result<T> {
+fn request<T: DeserializeOwned>(socket: &Path, line: &[u8], patience: Duration) -> io::Result<T> {
     let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    stream.set_read_timeout(Some(patience))?;
     stream.write_all(line)?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
@@ -189,36 +249,18 @@ impl Status {
     /// A page for people.
     pub fn page(&self) -> String {
         let mut page = String::new();
+        for link in &self.links {
+            link.write(&mut page);
+            if self.links.len() > 1 {
+                let _ = writeln!(page, "{:<14}{}\n", "frames", link.frames());
+            }
+        }
         let mut line = |name: &str, value: String| {
             let _ = writeln!(page, "{name:<14}{value}");
         };
-        line("link", format!("{}: {}", self.link, self.state));
         if self.key_log {
             line("WARNING", "flow keys are written to a debug key log".into());
         }
-        let since = self.tx.age_ms.map_or(String::new(), |age| format!(", {:.1} s old", age as f64 / 1000.0));
-        line(
-            "sending",
-            format!("epoch {} ({}){since}, {} flows", self.tx.epoch, self.tx.state, self.tx.flows),
-        );
-        if let (Some(left), true) = (self.tx.stops_in_ms, self.tx.state != "active") {
-            line("", format!("traffic stops in {:.1} s without a new epoch", left as f64 / 1000.0));
-        }
-        line("receiving", format!("epochs {:?}, {} flows", self.rx.epochs, self.rx.flows));
-        line("rotations", format!("{} done, {} failed", self.tx.switches, self.tx.failures));
-        if let Some(failure) = &self.tx.last_failure {
-            line("", format!("last failure: {failure}"));
-        }
-        let KeyStatus { ready, fetched, receive, supply, trouble } = &self.keys;
-        line("keys", format!("{supply}: {ready} ready of {fetched} fetched to send, {receive} to receive"));
-        if let Some(trouble) = trouble {
-            line("", trouble.clone());
-        }
-        line("channel", if self.channel { "connected".into() } else { "not connected".into() });
-        line("next hop", self.next_hop.clone().unwrap_or_else(|| "not resolved".into()));
-        let PathStatus { state, wanted, carries } = &self.path;
-        let carries = carries.map_or(String::new(), |most| format!(": {most} bytes, {wanted} needed"));
-        line("path MTU", format!("{state}{carries}"));
         line(
             "data path",
             format!("{}, engine {}, up {} s, process {}", self.mode, self.engine, self.uptime_s, self.pid),
@@ -240,5 +282,46 @@ impl Status {
             line("", format!("{count:>14} dropped: {name}"));
         }
         page
+    }
+}
+
+impl LinkStatus {
+    /// What it carried and dropped, on one line.
+    fn frames(&self) -> String {
+        let WorkerCounters { tallies, drops } = &self.counters;
+        let count = |name: &str| tallies.get(name).copied().unwrap_or_default();
+        let drops: Vec<String> = drops.iter().map(|(name, count)| format!(", {count} {name}")).collect();
+        format!("{} plain_in, {} cipher_in{}", count("plain_in"), count("cipher_in"), drops.concat())
+    }
+
+    fn write(&self, page: &mut String) {
+        let mut line = |name: &str, value: String| {
+            let _ = writeln!(page, "{name:<14}{value}");
+        };
+        line("link", format!("{}: {}", self.link, self.state));
+        let since = self.tx.age_ms.map_or(String::new(), |age| format!(", {:.1} s old", age as f64 / 1000.0));
+        line(
+            "sending",
+            format!("epoch {} ({}){since}, {} flows", self.tx.epoch, self.tx.state, self.tx.flows),
+        );
+        if let (Some(left), true) = (self.tx.stops_in_ms, self.tx.state != "active") {
+            line("", format!("traffic stops in {:.1} s without a new epoch", left as f64 / 1000.0));
+        }
+        line("receiving", format!("epochs {:?}, {} flows", self.rx.epochs, self.rx.flows));
+        line("rotations", format!("{} done, {} failed", self.tx.switches, self.tx.failures));
+        if let Some(failure) = &self.tx.last_failure {
+            line("", format!("last failure: {failure}"));
+        }
+        let KeyStatus { ready, fetched, receive, supply, trouble } = &self.keys;
+        line("keys", format!("{supply}: {ready} ready of {fetched} fetched to send, {receive} to receive"));
+        if let Some(trouble) = trouble {
+            line("", trouble.clone());
+        }
+        line("channel", if self.channel { "connected".into() } else { "not connected".into() });
+        line("peer", self.peer.to_string());
+        line("next hop", self.next_hop.clone().unwrap_or_else(|| "not resolved".into()));
+        let PathStatus { state, wanted, carries } = &self.path;
+        let carries = carries.map_or(String::new(), |most| format!(": {most} bytes, {wanted} needed"));
+        line("path MTU", format!("{state}{carries}"));
     }
 }

@@ -239,7 +239,7 @@ impl Unprotect {
         let (mut verdicts, mut candidates) = (ArrayVec::new(), ArrayVec::<Candidate<'_>, GROUP>::new());
         for (place, (frame, header)) in frames.iter().zip(headers).enumerate() {
             let verdict = match header {
-                _ if self.policy.takes_as_clear(frame.data()) => self.clear(frame.data()),
+                _ if self.policy.takes_as_clear(frame.data()) => self.judge_clear(frame.data()),
                 Err(reason) => Verdict::Drop(*reason),
                 Ok(header) => match self.examine(header) {
                     Ok((flow, sequence)) => {
@@ -271,7 +271,7 @@ impl Unprotect {
     }
 
     /// A frame that is not to us: it goes on if a bypass rule means it.
-    fn clear(&self, frame: &[u8]) -> Verdict {
+    pub fn judge_clear(&self, frame: &[u8]) -> Verdict {
         match self.policy.admits_clear(frame) {
             true if frame.len() <= self.plain_frame => Verdict::Bypass,
             true => Verdict::Drop(DropReason::InnerSize),

@@ -1,8 +1,11 @@
 //! A worker: one core, its share of the queues of both ports, five steps: receive, transform, transmit, recycle, apply key changes.
 
 mod commands;
+mod link;
 mod message;
 mod oversize;
+mod settle;
+mod sort;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -16,15 +19,17 @@ use tracing::error;
 use crate::config::Polling;
 use crate::counters::{Gauge, Tally};
 use crate::drops::DropReason;
-use crate::fit::Made;
+use crate::fit::{Fit, Made};
 use crate::handover::Handover;
-use crate::spi::Epoch;
 use crate::tunnel::Egress;
-use crate::wire::ETH_HLEN;
-use crate::xsk::{Frame, Port, Umem};
+use crate::xsk::{Frame, Umem};
 use crate::{BURST, Verdict};
 
-pub use message::{Command, Event, PortReport, Queues, Transforms, Wiring};
+use link::Links;
+use settle::{Side, kick};
+
+pub use link::{LinkWork, WorkerLink};
+pub use message::{Command, Event, LinkCommand, LinkEvent, LinkNumber, PortReport, Queues, Wiring};
 
 /// How long an adaptive worker spins with nothing to do before it sleeps: longer than a packet's time at rates where the
 /// wake-up would be felt, short beside a scheduler's slice.
@@ -33,10 +38,8 @@ const SPIN: Duration = Duration::from_micros(50);
 const SLEEP: Duration = Duration::from_secs(1);
 /// The longest sleep while frames wait to be sent.
 const SHORT_SLEEP: Duration = Duration::from_millis(1);
-/// A dummy of so many bytes is there for its size, and not only for its key.
-const PATH_PROBE: usize = 512;
 const WAKE: Token = Token(usize::MAX);
-/// Keys made ahead of a new epoch in one turn of the loop: about ten microseconds while packets flow, more while none do.
+/// Keys made ahead of new epochs in one turn of the loop: about ten microseconds while packets flow, more while none do.
 pub const AHEAD_BUSY: usize = 8;
 const AHEAD_IDLE: usize = 64;
 
@@ -44,23 +47,22 @@ const AHEAD_IDLE: usize = 64;
 #[derive(Debug)]
 pub struct Worker {
     queues: Queues,
-    transforms: Transforms,
+    links: Links,
+    fit: Fit,
     wiring: Wiring,
     polling: Polling,
     poll: Poll,
     batch: Vec<Frame>,
     outbox: Vec<Frame>,
     verdicts: ArrayVec<Verdict, BURST>,
-    /// Frames that were too big, as they were received.
-    oversize: Vec<Frame>,
+    /// Frames that were too big, as they were received, each with its link.
+    oversize: Vec<(Frame, LinkNumber)>,
     /// What becomes of them.
     made: Made,
-    /// Epochs, by number, whose probe was told of.
-    told: u32,
-    /// The receiving epoch whose keys are derived ahead, and until when its being installed is told at the latest.
-    installing: Option<(Epoch, Option<Instant>)>,
-    /// The sending epoch to switch to once the flows in use are carried over.
-    switching: Option<Epoch>,
+    /// Links that had more keys to be made ahead of an epoch to receive, and to send, when they were last asked.
+    ahead: [usize; 2],
+    /// Frames of no link, each with what becomes of it.
+    strays: Vec<(Frame, Verdict)>,
     stopped: bool,
 }
 
@@ -72,10 +74,11 @@ impl Worker {
         Ok((poll, waker))
     }
 
-    /// A worker that sleeps on `poll`, one of [`Worker::bed`].
+    /// A worker that sleeps on `poll`, one of [`Worker::bed`]. `links` in the order in which their policies are asked.
     pub fn new(
         queues: Queues,
-        transforms: Transforms,
+        links: Vec<LinkWork>,
+        fit: Fit,
         wiring: Wiring,
         polling: Polling,
         poll: Poll,
@@ -89,7 +92,8 @@ impl Worker {
         let verdicts = ArrayVec::new();
         Ok(Worker {
             queues,
-            transforms,
+            links: Links::new(links),
+            fit,
             wiring,
             polling,
             poll,
@@ -98,9 +102,8 @@ impl Worker {
             verdicts,
             oversize: Vec::with_capacity(BURST),
             made: Made::default(),
-            told: 0,
-            installing: None,
-            switching: None,
+            ahead: [0; 2],
+            strays: Vec::with_capacity(BURST),
             stopped: false,
         })
     }
@@ -142,41 +145,55 @@ impl Worker {
 
     fn protect_burst(&mut self, queue: usize, now: Instant) -> Result<bool, crate::xsk::Error> {
         let Queues { umem, plain, .. } = &mut self.queues;
-        let received = plain[queue].receive(umem, &mut self.batch, BURST);
-        if received == 0 {
+        if plain[queue].receive(umem, &mut self.batch, BURST) == 0 {
             return Ok(false);
         }
-        let counters = &self.wiring.counters;
-        counters.add(Tally::PlainIn, received as u64);
-        counters.add(Tally::BytesOut, self.batch.iter().map(|frame| frame.len() as u64).sum());
-        let Transforms { protect, fit, .. } = &mut self.transforms;
-        self.batch.iter_mut().for_each(|frame| fit.clamp(frame));
-        protect.burst(&mut self.batch, &mut self.verdicts, now);
-        if self.transforms.protect.take_rotation_wish() {
-            self.tell(Event::RotationWish);
-        }
-        self.note_tx_flows();
         let out = queue % self.queues.cipher.len();
-        let mut sent = self.settle(Side::Cipher, out)?;
-        if !self.oversize.is_empty() {
-            sent += self.fit_oversize(out, now)?;
+        match self.links.len() {
+            1 => self.protect(0, out, now)?,
+            _ => self.protect_by_link(out, now)?,
         }
-        self.wiring.counters.add(Tally::CipherOut, sent);
+        if !self.oversize.is_empty() {
+            self.fit_oversize(out, now)?;
+        }
+        kick(&mut self.queues.cipher[out])?;
         if !self.made.replies.is_empty() {
             self.answer(queue)?;
         }
         Ok(true)
     }
 
+    /// Encrypts the batch, all of which is one link's, as it came from the plain port.
+    fn protect(&mut self, link: usize, out: usize, now: Instant) -> Result<(), crate::xsk::Error> {
+        let counters = &self.links.get_mut(link).counters;
+        counters.add(Tally::PlainIn, self.batch.len() as u64);
+        counters.add(Tally::BytesOut, self.batch.iter().map(|frame| frame.len() as u64).sum());
+        self.batch.iter_mut().for_each(|frame| self.fit.clamp(frame));
+        self.seal(link, out, now)
+    }
+
+    /// Encrypts the batch, and puts it into the cipher port's ring.
+    fn seal(&mut self, link: usize, out: usize, now: Instant) -> Result<(), crate::xsk::Error> {
+        let work = self.links.get_mut(link);
+        work.protect.burst(&mut self.batch, &mut self.verdicts, now);
+        if work.protect.take_rotation_wish() {
+            self.wiring.tell_of(work.number, LinkEvent::RotationWish);
+        }
+        note_tx_flows(work);
+        self.settle(link, Side::Cipher, out, Tally::CipherOut)
+    }
+
     fn unprotect_burst(&mut self, queue: usize, now: Instant) -> Result<bool, crate::xsk::Error> {
         let Queues { umem, cipher, .. } = &mut self.queues;
-        let received = cipher[queue].receive(umem, &mut self.batch, BURST);
-        if received == 0 {
+        if cipher[queue].receive(umem, &mut self.batch, BURST) == 0 {
             return Ok(false);
         }
-        self.transforms.unprotect.burst(&mut self.batch, &mut self.verdicts, now);
-        self.wiring.counters.add(Tally::CipherIn, received as u64);
-        self.settle_unprotected(queue % self.queues.plain.len(), now)?;
+        let out = queue % self.queues.plain.len();
+        match self.links.len() {
+            1 => self.unprotect(0, out, None, now)?,
+            _ => self.unprotect_by_link(out, None, now)?,
+        }
+        self.finish_unprotected(out)?;
         Ok(true)
     }
 
@@ -196,106 +213,55 @@ impl Worker {
                 Some(None) => lost += 1,
             }
         }
-        let taken = from.len() as u64 + lost;
-        if taken == 0 {
-            return Ok(false);
+        self.wiring.strays.add(Tally::TakenOver, lost);
+        self.wiring.strays.add_dropped(DropReason::HandoverFull, lost);
+        match (self.batch.len(), self.links.len()) {
+            (0, _) => {}
+            (_, 1) => self.unprotect(0, 0, Some(&from), now)?,
+            _ => self.unprotect_by_link(0, Some(&from), now)?,
         }
-        self.wiring.counters.add(Tally::TakenOver, taken);
-        self.wiring.counters.add_dropped(DropReason::HandoverFull, lost);
-        self.transforms.unprotect.burst_handed_over(&mut self.batch, &from, &mut self.verdicts, now);
-        self.settle_unprotected(0, now)?;
-        Ok(true)
+        self.finish_unprotected(0)?;
+        Ok(!from.is_empty() || lost > 0)
     }
 
-    fn settle_unprotected(&mut self, out: usize, now: Instant) -> Result<(), crate::xsk::Error> {
-        let unprotect = &mut self.transforms.unprotect;
-        let counters = &self.wiring.counters;
+    /// Opens the batch, all of which is from one link's peer. `from`: the workers whose queues its packets arrived
+    /// on, if these are others.
+    fn unprotect(
+        &mut self,
+        link: usize,
+        out: usize,
+        from: Option<&[u8]>,
+        now: Instant,
+    ) -> Result<(), crate::xsk::Error> {
+        let WorkerLink { unprotect, counters, .. } = self.links.get_mut(link);
+        match from {
+            None => {
+                counters.add(Tally::CipherIn, self.batch.len() as u64);
+                unprotect.burst(&mut self.batch, &mut self.verdicts, now);
+            }
+            Some(from) => {
+                counters.add(Tally::TakenOver, from.len() as u64);
+                unprotect.burst_handed_over(&mut self.batch, from, &mut self.verdicts, now);
+            }
+        }
         counters.add(Tally::Derivations, unprotect.take_derivations());
         counters.set(Gauge::RxFlows, unprotect.flow_count() as u64);
         let wanted = unprotect.egress_mut().map(Egress::take_wanted).unwrap_or_default();
-        wanted.into_iter().for_each(|address| self.tell(Event::Wanted(address)));
-        let sent = self.settle(Side::Plain, out)?;
-        self.wiring.counters.add(Tally::PlainOut, sent);
-        if !self.made.replies.is_empty() {
-            self.answer_peer(out, now)?;
+        wanted.into_iter().for_each(|address| self.wiring.tell(Event::Wanted(address)));
+        self.settle(link, Side::Plain, out, Tally::PlainOut)?;
+        match self.made.replies.is_empty() {
+            true => Ok(()),
+            false => self.answer_peer(link, out, now),
         }
+    }
+
+    /// Once for each burst, of however many links.
+    fn finish_unprotected(&mut self, out: usize) -> Result<(), crate::xsk::Error> {
+        kick(&mut self.queues.plain[out])?;
         if let Some(handover) = &mut self.wiring.handover {
             handover.wake();
         }
         Ok(())
-    }
-
-    fn note_tx_flows(&mut self) {
-        let flows = self.transforms.protect.active_mut().map_or(0, |epoch| epoch.flow_count());
-        self.wiring.counters.set(Gauge::TxFlows, flows as u64);
-    }
-
-    /// Turns verdicts into actions: what may go goes out of a port, all else goes home. How many went.
-    fn settle(&mut self, side: Side, queue: usize) -> Result<u64, crate::xsk::Error> {
-        let (umem, Wiring { counters, handover, .. }) = (&mut self.queues.umem, &mut self.wiring);
-        let mut probed = ArrayVec::<(Epoch, usize), BURST>::new();
-        for (mut frame, verdict) in self.batch.drain(..).zip(&self.verdicts) {
-            match *verdict {
-                Verdict::Send => {
-                    if side == Side::Plain {
-                        self.transforms.fit.clamp(&mut frame);
-                        counters.add(Tally::BytesIn, frame.len() as u64);
-                    }
-                    self.outbox.push(frame);
-                }
-                Verdict::Bypass => {
-                    counters.add(if side == Side::Plain { Tally::BypassIn } else { Tally::BypassOut }, 1);
-                    self.outbox.push(frame);
-                }
-                Verdict::Dummy(epoch) => {
-                    counters.add(Tally::Dummies, 1);
-                    probed.push((epoch, frame.len().saturating_sub(ETH_HLEN)));
-                    umem.free(frame);
-                }
-                Verdict::HandOver(owner) => {
-                    match handover.as_mut().is_some_and(|handover| handover.give(owner, frame.data())) {
-                        true => counters.add(Tally::HandedOver, 1),
-                        false => counters.add_dropped(DropReason::HandoverFull, 1),
-                    }
-                    umem.free(frame);
-                }
-                Verdict::Drop(DropReason::TooBig) => self.oversize.push(frame),
-                Verdict::Drop(reason) => {
-                    counters.add_dropped(reason, 1);
-                    umem.free(frame);
-                }
-                Verdict::Answer(reason) => {
-                    counters.add_dropped(reason, 1);
-                    self.made.replies.push(frame);
-                }
-            }
-        }
-        for (epoch, packet) in probed {
-            self.tell_probed(epoch);
-            if packet >= PATH_PROBE {
-                self.tell(Event::PathSeen(packet as u32));
-            }
-        }
-        self.send(side, queue)
-    }
-
-    /// Sends the outbox; what finds no room, even after a kick, is dropped under its name. How many went.
-    fn send(&mut self, side: Side, queue: usize) -> Result<u64, crate::xsk::Error> {
-        let (port, reason) = match side {
-            Side::Cipher => (&mut self.queues.cipher[queue], DropReason::CipherRingFull),
-            Side::Plain => (&mut self.queues.plain[queue], DropReason::PlainRingFull),
-        };
-        let umem = &mut self.queues.umem;
-        let mut sent = port.transmit(umem, &mut self.outbox);
-        kick(port)?;
-        if !self.outbox.is_empty() {
-            port.complete(umem);
-            sent += port.transmit(umem, &mut self.outbox);
-            kick(port)?;
-        }
-        self.wiring.counters.add_dropped(reason, self.outbox.len() as u64);
-        self.outbox.drain(..).for_each(|frame| umem.free(frame));
-        Ok(sent as u64)
     }
 
     fn recycle(&mut self) {
@@ -303,14 +269,6 @@ impl Worker {
         for port in plain.iter_mut().chain(cipher) {
             port.complete(umem);
             port.refill(umem, *fill);
-        }
-    }
-
-    fn tell_probed(&mut self, epoch: Epoch) {
-        let bit = 1 << epoch.index();
-        if self.told & bit == 0 {
-            self.told |= bit;
-            self.tell(Event::Probed(epoch));
         }
     }
 
@@ -346,11 +304,18 @@ impl Worker {
     }
 
     fn close(mut self) {
-        for epoch in self.transforms.protect.withdraw().into_iter().flatten() {
-            self.tell(Event::TxRetired(epoch));
+        for link in self.links.iter_mut() {
+            for epoch in link.protect.withdraw().into_iter().flatten() {
+                self.wiring.tell_of(link.number, LinkEvent::TxRetired(epoch));
+            }
         }
         self.queues.close();
     }
+}
+
+fn note_tx_flows(link: &mut WorkerLink) {
+    let flows = link.protect.active_mut().map_or(0, |epoch| epoch.flow_count());
+    link.counters.set(Gauge::TxFlows, flows as u64);
 }
 
 /// A frame that holds `packet`, if there is one that is free and large enough.
@@ -363,18 +328,4 @@ fn copy_into(umem: &mut Umem, packet: &[u8]) -> Option<Frame> {
         umem.free(frame);
     }
     None
-}
-
-/// A port that is down keeps its frames until it is up again, or its ring is full: no reason to end.
-fn kick(port: &mut Port) -> Result<(), crate::xsk::Error> {
-    match port.kick() {
-        Err(crate::xsk::Error::Down { .. }) => Ok(()),
-        result => result,
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Side {
-    Plain,
-    Cipher,
 }

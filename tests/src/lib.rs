@@ -13,6 +13,8 @@ pub mod corpus;
 pub mod esp;
 /// Frames of every kind that a bump in the wire has to carry, each with the flow it belongs to.
 pub mod frames;
+/// One encryptor with many peers: a lab of its own.
+pub mod hub;
 /// The debug key log, as an outsider reads it.
 pub mod key_log;
 /// A lab under test: it checks its books at the end, and prints its last words when a test fails.

@@ -12,7 +12,7 @@ use qhaul::lab::Topology;
 use qhaul::lab::ping::MARKER;
 use qhaul::lab::plan::{Node, Side};
 
-use crate::namespace::inside;
+use crate::namespace::{inside, inside_named};
 
 const PORT: u16 = 7000;
 /// Flows, each from a port of its own: enough that several queues get some of them.
@@ -63,21 +63,24 @@ impl Traffic {
         [source, destination]: [IpAddr; 2],
         rate: u32,
     ) -> Result<Traffic> {
-        let inbox = inside(topology, Node::Host(from.peer()), || {
-            let socket = UdpSocket::bind((destination, PORT))?;
-            socket.set_read_timeout(Some(Duration::from_millis(50)))?;
-            // What this process does not read in time is not the encryptor's loss.
-            setsockopt(&socket, RcvBufForce, &(16 << 20))?;
-            Ok(socket)
-        })?;
-        let outboxes = inside(topology, Node::Host(from), || {
-            let open = |_| -> Result<UdpSocket> {
-                let socket = UdpSocket::bind((source, 0))?;
-                socket.connect((destination, PORT))?;
-                Ok(socket)
-            };
-            (0..FLOWS).map(open).collect::<Result<Vec<_>>>()
-        })?;
+        let inbox = inside(topology, Node::Host(from.peer()), || inbox(destination, PORT))?;
+        let outboxes = inside(topology, Node::Host(from), || outboxes(source, destination, PORT))?;
+        Ok(Traffic::through(inbox, outboxes, rate))
+    }
+
+    /// The same between hosts of any namespaces, to a port of its own.
+    pub fn between_namespaces(
+        [from, to]: [&str; 2],
+        [source, destination]: [IpAddr; 2],
+        port: u16,
+        rate: u32,
+    ) -> Result<Traffic> {
+        let inbox = inside_named(to, || inbox(destination, port))?;
+        let outboxes = inside_named(from, || outboxes(source, destination, port))?;
+        Ok(Traffic::through(inbox, outboxes, rate))
+    }
+
+    fn through(inbox: UdpSocket, outboxes: Vec<UdpSocket>, rate: u32) -> Traffic {
         let (stop, sent, received) = <(Arc<AtomicBool>, Arc<AtomicU64>, Arc<AtomicU64>)>::default();
         let sender = {
             let (stop, count) = (stop.clone(), sent.clone());
@@ -87,7 +90,7 @@ impl Traffic {
             let (stop, sent, count) = (stop.clone(), sent.clone(), received.clone());
             thread::spawn(move || receive(&inbox, &stop, &sent, &count))
         };
-        Ok(Traffic { stop, sent, received, sender, receiver })
+        Traffic { stop, sent, received, sender, receiver }
     }
 
     /// Datagrams sent so far.
@@ -142,6 +145,23 @@ impl Passed {
         let late = |arrival: &&Arrival| self.sent[arrival.number as usize] >= moment;
         self.arrivals.iter().find(late).map(|arrival| arrival.at.saturating_duration_since(moment))
     }
+}
+
+fn inbox(address: IpAddr, port: u16) -> Result<UdpSocket> {
+    let socket = UdpSocket::bind((address, port))?;
+    socket.set_read_timeout(Some(Duration::from_millis(50)))?;
+    // What this process does not read in time is not the encryptor's loss.
+    setsockopt(&socket, RcvBufForce, &(16 << 20))?;
+    Ok(socket)
+}
+
+fn outboxes(source: IpAddr, destination: IpAddr, port: u16) -> Result<Vec<UdpSocket>> {
+    let open = |_| -> Result<UdpSocket> {
+        let socket = UdpSocket::bind((source, 0))?;
+        socket.connect((destination, port))?;
+        Ok(socket)
+    };
+    (0..FLOWS).map(open).collect()
 }
 
 fn send(outboxes: &[UdpSocket], rate: u32, stop: &AtomicBool, count: &AtomicU64) -> Result<Vec<Instant>> {

@@ -15,7 +15,7 @@ use crate::wire::{Dscp, Ecn, Encap, Ends};
 pub(super) struct RawCipher {
     pub(super) interface: String,
     address: IpAddr,
-    peer: IpAddr,
+    peer: Option<IpAddr>,
     pub(super) next_hop: Option<IpAddr>,
     #[serde(default = "default_encap")]
     encap: RawEncap,
@@ -96,15 +96,16 @@ impl RawCipher {
 
     /// The addresses, after everything that has to do with them was checked.
     pub(super) fn ends(&self) -> Result<Ends, String> {
-        let two = self.address != self.peer;
+        let peer = self.peer.ok_or("cipher.peer is missing: the other site's address")?;
+        let two = self.address != peer;
         demand(two, "cipher.address and cipher.peer are the same: cipher.peer is the other site's address")?;
-        let all = is_host(self.address) && is_host(self.peer);
+        let all = is_host(self.address) && is_host(peer);
         demand(
             all,
             "cipher.address and cipher.peer must be addresses of single hosts that are valid beyond one network: \
              global, private or unique local ones",
         )?;
-        let hop = self.next_hop.is_none_or(|hop| hop.is_ipv4() == self.peer.is_ipv4());
+        let hop = self.next_hop.is_none_or(|hop| hop.is_ipv4() == peer.is_ipv4());
         demand(hop, "cipher.next_hop must be of the same family as cipher.peer")?;
         demand(self.udp_port != 0, "cipher.udp_port is within 1 to 65535")?;
         demand(self.ttl != 0, "cipher.ttl is within 1 to 255")?;
@@ -113,7 +114,7 @@ impl RawCipher {
             nat,
             "cipher.nat = true needs cipher.encap = \"udp\": a NAT has no ports to rewrite in bare ESP",
         )?;
-        Ends::new(self.address, self.peer)
+        Ends::new(self.address, peer)
             .ok_or_else(|| "cipher.address and cipher.peer must both be IPv4 or both be IPv6".to_string())
     }
 }

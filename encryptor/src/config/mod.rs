@@ -5,33 +5,30 @@
 
 mod cipher;
 mod feed;
+mod link;
+mod peers;
 mod policy;
 mod raw;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
-use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use qhaul_keyfeed::SaeId;
 
 use crate::aead;
 use crate::esn::IvRule;
 use crate::fit::Sizes;
-use crate::flows::FlowLimits;
-use crate::keys::Combine;
-use crate::link::IdentityFiles;
-use crate::plan::PlanInput;
-use crate::policy::Policy;
-use crate::replay::WindowSize;
-use crate::wire::{Dscp, Ecn, Encap, Ends, OuterShape};
+use crate::wire::{Dscp, Ecn, Encap, OuterShape};
 use crate::xsk::BindMode;
 
 pub use feed::Feed;
+pub use link::LinkConfig;
+
+/// Links of a site at the most: the cipher port's program has a table of so many peers.
+pub const MAX_LINKS: usize = qhaul_ebpf::MAX_PEERS as usize;
 
 /// A setting that cannot be, in one line that names file, place, cause and remedy.
 #[derive(Debug, thiserror::Error)]
@@ -76,17 +73,13 @@ pub enum Polling {
     Adaptive,
 }
 
-/// A site's configuration, checked in itself.
+/// A site's configuration, checked in itself: what its links share, and each of them.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The link's name, the same at both sites.
-    pub link: String,
-    /// What packets carry, the same at both sites.
+    /// What packets carry, the same at both ends of a link.
     pub payload: Payload,
     /// Our SAE ID.
     pub sae: SaeId,
-    /// The peer's SAE ID.
-    pub peer_sae: SaeId,
     /// The control socket.
     pub control: PathBuf,
     /// The audit log and its size in bytes at which a new file is begun, if there is to be one.
@@ -95,10 +88,8 @@ pub struct Config {
     pub plain: String,
     /// Interface on the backhaul.
     pub cipher: String,
-    /// Our address on it, and the peer's.
-    pub ends: Ends,
-    /// The router towards the peer, if it is not to be taken from the routes.
-    pub next_hop: Option<IpAddr>,
+    /// Our address on it.
+    pub own: IpAddr,
     /// What stands in front of ESP.
     pub encap: Encap,
     /// TTL or hop limit of the packets.
@@ -111,28 +102,8 @@ pub struct Config {
     pub nat: bool,
     /// What the IVs of received packets say.
     pub iv: IvRule,
-    /// How many sequence numbers of a flow are told apart.
-    pub replay_window: WindowSize,
     /// TCP port of the link channel.
     pub channel_port: u16,
-    /// Certificates of the link channel.
-    pub channel: IdentityFiles,
-    /// Where keys come from, unless `combine` needs none.
-    pub feed: Option<Feed>,
-    /// What epoch secrets are made of.
-    pub combine: Combine,
-    /// The pre-shared key's file, if `combine` needs one.
-    pub psk: Option<PathBuf>,
-    /// Age at which an epoch is replaced.
-    pub rotate: Duration,
-    /// Soft and hard limits of a flow's key.
-    pub limits: FlowLimits,
-    /// How long the receiver keeps an epoch that was left.
-    pub grace: Duration,
-    /// Age at which an epoch is no longer used.
-    pub hard_limit: Duration,
-    /// Keys held ahead.
-    pub pool: usize,
     /// The workers' cores, one worker each.
     pub cores: Vec<usize>,
     /// Whether they may sleep.
@@ -141,17 +112,15 @@ pub struct Config {
     pub engine: aead::Choice,
     /// How they attach.
     pub mode: Mode,
-    /// Flows per direction and epoch at the most.
-    pub flows: u32,
     /// Frames in each of a port's rings.
     pub ring: u32,
     /// What is done about packets that do not fit.
     pub sizes: Sizes,
-    /// What may cross, and how.
-    pub policy: Policy,
+    /// The links, of which there is one at least, in the order in which their policies are asked.
+    pub links: Vec<LinkConfig>,
     /// Where it was read from.
     pub file: PathBuf,
-    /// All settings as typed, the policy left out: a reload looks for those that changed.
+    /// What its links share, as typed, the policy left out: a reload looks for settings that changed.
     pub typed: toml::Table,
 }
 
@@ -170,44 +139,27 @@ impl Config {
     /// Checks a file's text; `folder` is where relative paths start from.
     pub fn parse(text: &str, folder: &Path) -> Result<Config, String> {
         let raw: raw::Raw = toml::from_str(text).map_err(|error| located(text, &error))?;
-        let mut typed: toml::Table = toml::from_str(text).map_err(|error| located(text, &error))?;
-        typed.remove("policy");
-        Ok(Config { typed, ..raw.check(folder)? })
-    }
-
-    /// Settings besides the policy that are not as they are in `other`, such as "worker.flows", sorted.
-    pub fn changed_settings(&self, other: &Config) -> Vec<String> {
-        let flat = |table: &toml::Table| -> BTreeMap<String, toml::Value> {
-            let sections = table.iter().flat_map(|(name, value)| match value {
-                toml::Value::Table(section) => {
-                    section.iter().map(|(key, value)| (format!("{name}.{key}"), value.clone())).collect()
-                }
-                value => vec![(name.clone(), value.clone())],
-            });
-            sections.collect()
-        };
-        let (ours, theirs) = (flat(&self.typed), flat(&other.typed));
-        let names: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
-        names.into_iter().filter(|name| ours.get(*name) != theirs.get(*name)).cloned().collect()
-    }
-
-    /// What `qhaul plan` starts from: this link alone, of which the key server's rate is not known.
-    pub fn plan_input(&self) -> PlanInput {
-        PlanInput {
-            rotate: self.rotate,
-            hard_limit: self.hard_limit,
-            links: NonZeroU32::MIN,
-            hops: NonZeroU32::MIN,
-            rate: None,
-            pool: self.pool,
-            stored: None,
-            outage: None,
+        let typed: toml::Table = toml::from_str(text).map_err(|error| located(text, &error))?;
+        match raw.has_peers() {
+            true => peers::check_all(typed, folder),
+            false => peers::apart(typed, raw.check(folder)?),
         }
     }
 
-    /// The kind of key source that both sites must share.
-    pub fn key_source(&self) -> &'static str {
-        self.feed.as_ref().map_or("none", |feed| feed.kind)
+    /// Settings besides links and policies that are not as they are in `other`, such as "worker.flows", sorted.
+    pub fn changed_settings(&self, other: &Config) -> Vec<String> {
+        peers::changes(&self.typed, &other.typed)
+    }
+
+    /// The link of this name.
+    pub fn link(&self, name: &str) -> Option<&LinkConfig> {
+        self.links.iter().find(|link| link.name == name)
+    }
+
+    /// What somebody should know of the policies, a line each.
+    pub fn policy_warnings(&self) -> Vec<String> {
+        // Rules for what crosses in clear are the site's, and stand in the policy of each link.
+        self.links.first().map(|link| link.policy.warnings()).unwrap_or_default()
     }
 
     /// The bind mode and whether the driver's own XDP is asked for, in the order in which they are tried.
@@ -223,13 +175,7 @@ impl Config {
 
     /// The outer headers of the packets.
     pub fn outer_shape(&self) -> OuterShape {
-        self.ends.shape(self.encap)
-    }
-
-    /// Whether ours is the end that listens on the link channel: the one with the lesser SAE ID, so that the two sites
-    /// never both wait or both call.
-    pub fn listens(&self) -> bool {
-        self.sae.as_str() < self.peer_sae.as_str()
+        self.links[0].ends.shape(self.encap)
     }
 }
 

@@ -8,8 +8,9 @@ use serde::{Deserialize, Deserializer, de::Error};
 
 use super::cipher::RawCipher;
 use super::feed::{RawKeyFiles, RawKmes, feed};
+use super::peers::RawPeer;
 use super::policy::{RawRule, policy};
-use super::{Config, Mode, Payload, Polling};
+use super::{Config, LinkConfig, Mode, Payload, Polling};
 use crate::aead;
 use crate::fit::{Oversize, Sizes};
 use crate::flows::FlowLimits;
@@ -21,7 +22,7 @@ use crate::spi::{MAX_LANES, MAX_SLOTS};
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Raw {
-    link: String,
+    link: Option<String>,
     #[serde(default)]
     mode: Payload,
     site: Site,
@@ -40,6 +41,8 @@ pub(super) struct Raw {
     audit: Option<RawAudit>,
     #[serde(default)]
     policy: Vec<RawRule>,
+    #[serde(default)]
+    peers: Option<Vec<RawPeer>>,
 }
 
 #[derive(Deserialize)]
@@ -50,11 +53,17 @@ struct RawAudit {
     max_mib: u64,
 }
 
+impl RawAudit {
+    fn checked(self, folder: &Path) -> (PathBuf, u64) {
+        (folder.join(self.log), self.max_mib.clamp(1, 1 << 20) << 20)
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Site {
     sae: String,
-    peer_sae: String,
+    peer_sae: Option<String>,
     control: Option<PathBuf>,
 }
 
@@ -91,6 +100,13 @@ struct Keys {
     hard_limit: Option<Duration>,
     #[serde(deserialize_with = "pool")]
     pool: Pool,
+}
+
+impl Keys {
+    fn limits(&self) -> FlowLimits {
+        let (soft_packets, soft_bytes) = (self.rotate_packets, self.rotate_gib << 30);
+        FlowLimits { soft_packets, soft_bytes, ..FlowLimits::default() }
+    }
 }
 
 /// How many keys are held ahead: a number, or the time that they are to last at the set rotation.
@@ -203,74 +219,100 @@ fn optional_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
     duration(deserializer).map(Some)
 }
 
+/// Who the two ends of a link are, and where it is asked for.
+struct Names {
+    name: String,
+    sae: SaeId,
+    peer_sae: SaeId,
+    control: PathBuf,
+}
+
 impl Raw {
+    /// Whether its links stand in `[[peers]]`.
+    pub(super) fn has_peers(&self) -> bool {
+        self.peers.is_some()
+    }
+
+    /// Checks a file of one link.
     pub(super) fn check(self, folder: &Path) -> Result<Config, String> {
-        self.check_names()?;
-        let (ends, encap, replay_window) =
-            (self.cipher.ends()?, self.cipher.encap(), self.cipher.replay_window()?);
+        let Names { name, sae, peer_sae, control } = self.names(folder)?;
+        let ends = self.cipher.ends()?;
+        let replay_window = self.cipher.replay_window()?;
         demand(self.channel.port != 0, "channel.port is within 1 to 65535")?;
         self.check_times()?;
         self.check_worker()?;
-        let sae = sae_id("site.sae", &self.site.sae)?;
-        let peer_sae = sae_id("site.peer_sae", &self.site.peer_sae)?;
-        let default_hard_limit = (self.keys.rotate * 10).max(Duration::from_secs(60));
-        let audit = self.audit.map(|audit| (folder.join(audit.log), audit.max_mib.clamp(1, 1 << 20) << 20));
-        let control = match &self.site.control {
-            Some(path) => folder.join(path),
-            None => PathBuf::from(format!("/run/qhaul/{}.sock", self.link)),
+        let channel = identity(&self.channel, &sae, &peer_sae, folder)?;
+        let policy = policy(self.policy, ends.own()).and_then(|policy| routable(policy, self.mode))?;
+        let keys = self.keys;
+        let default_hard_limit = (keys.rotate * 10).max(Duration::from_secs(60));
+        let link = LinkConfig {
+            name,
+            ends,
+            listens: sae.as_str() < peer_sae.as_str(),
+            next_hop: self.cipher.next_hop,
+            channel,
+            feed: feed(self.kme, self.key_files, keys.combine, &peer_sae, folder)?,
+            peer_sae,
+            combine: keys.combine,
+            limits: keys.limits(),
+            replay_window,
+            rotate: keys.rotate,
+            grace: keys.grace,
+            hard_limit: keys.hard_limit.unwrap_or(default_hard_limit),
+            pool: keys.pool.keys(keys.rotate),
+            psk: psk(keys.psk, keys.combine, folder)?,
+            flows: self.worker.flows,
+            policy,
+            typed: toml::Table::new(),
         };
         Ok(Config {
-            channel: identity(self.channel.peer_fingerprint.as_deref(), &self.site, &self.channel, folder)?,
-            link: self.link,
             payload: self.mode,
             sae,
-            peer_sae: peer_sae.clone(),
             control,
-            audit,
+            audit: self.audit.map(|audit| audit.checked(folder)),
             plain: self.plain.interface,
-            cipher: self.cipher.interface,
-            ends,
-            next_hop: self.cipher.next_hop,
-            encap,
+            own: link.ends.own(),
+            encap: self.cipher.encap(),
             ttl: self.cipher.ttl,
-            dscp: self.cipher.dscp.checked()?,
             ecn: self.cipher.ecn,
             nat: self.cipher.nat,
             iv: self.cipher.iv,
-            replay_window,
+            cipher: self.cipher.interface,
+            dscp: self.cipher.dscp.checked()?,
             channel_port: self.channel.port,
-            feed: feed(self.kme, self.key_files, self.keys.combine, &peer_sae, folder)?,
-            combine: self.keys.combine,
-            psk: psk(self.keys.psk, self.keys.combine, folder)?,
-            rotate: self.keys.rotate,
-            limits: FlowLimits {
-                soft_packets: self.keys.rotate_packets,
-                soft_bytes: self.keys.rotate_gib << 30,
-                ..FlowLimits::default()
-            },
-            grace: self.keys.grace,
-            hard_limit: self.keys.hard_limit.unwrap_or(default_hard_limit),
-            pool: self.keys.pool.keys(self.keys.rotate),
             cores: self.worker.cores()?,
             polling: self.worker.polling,
             engine: self.worker.engine,
             mode: self.worker.mode,
-            flows: self.worker.flows,
             ring: self.worker.ring,
             sizes: Sizes { oversize: self.sizes.oversize, mss_clamp: self.sizes.mss_clamp },
-            policy: policy(self.policy, ends.own()).and_then(|policy| routable(policy, self.mode))?,
+            links: vec![link],
             file: PathBuf::new(),
             typed: toml::Table::new(),
         })
     }
 
-    fn check_names(&self) -> Result<(), String> {
+    fn names(&self, folder: &Path) -> Result<Names, String> {
+        let name = self.link.clone().ok_or("link is missing: name the link, or the links in [[peers]]")?;
+        let peer_sae =
+            self.site.peer_sae.clone().ok_or("site.peer_sae is missing: the other site's SAE ID")?;
+        self.check_names(&name, &peer_sae)?;
+        let sae = sae_id("site.sae", &self.site.sae)?;
+        let peer_sae = sae_id("site.peer_sae", &peer_sae)?;
+        let control = match &self.site.control {
+            Some(path) => folder.join(path),
+            None => PathBuf::from(format!("/run/qhaul/{name}.sock")),
+        };
+        Ok(Names { name, sae, peer_sae, control })
+    }
+
+    fn check_names(&self, link: &str, peer_sae: &str) -> Result<(), String> {
         let plain_name = |name: &str| {
             (1..=64).contains(&name.len())
                 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
         };
-        demand(plain_name(&self.link), "link takes 1 to 64 letters, digits, '-', '_' and '.'")?;
-        let two = self.site.sae != self.site.peer_sae;
+        demand(plain_name(link), "link takes 1 to 64 letters, digits, '-', '_' and '.'")?;
+        let two = self.site.sae != peer_sae;
         demand(two, "site.sae and site.peer_sae are the same: give each site an SAE ID of its own")?;
         let two = self.plain.interface != self.cipher.interface;
         demand(two, "plain.interface and cipher.interface are the same: the two sides need a port each")
@@ -327,18 +369,18 @@ fn sae_id(setting: &str, text: &str) -> Result<SaeId, String> {
 }
 
 fn identity(
-    fingerprint: Option<&str>,
-    site: &Site,
     channel: &RawChannel,
+    sae: &SaeId,
+    peer_sae: &SaeId,
     folder: &Path,
 ) -> Result<IdentityFiles, String> {
     Ok(IdentityFiles {
         ca: folder.join(&channel.ca),
         cert: folder.join(&channel.cert),
         key: folder.join(&channel.key),
-        name: site.sae.clone(),
-        peer_name: channel.peer_name.clone().unwrap_or_else(|| site.peer_sae.clone()),
-        peer_fingerprint: fingerprint.map(parse_fingerprint).transpose()?,
+        name: sae.to_string(),
+        peer_name: channel.peer_name.clone().unwrap_or_else(|| peer_sae.to_string()),
+        peer_fingerprint: channel.peer_fingerprint.as_deref().map(parse_fingerprint).transpose()?,
     })
 }
 

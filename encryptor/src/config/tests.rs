@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::*;
 
-const SAMPLE: &str = include_str!("../../site.example.toml");
+pub(super) const SAMPLE: &str = include_str!("../../site.example.toml");
 
 fn parse(text: &str) -> Result<Config, String> {
     Config::parse(text, Path::new("/etc/qhaul"))
@@ -12,10 +12,12 @@ fn parse(text: &str) -> Result<Config, String> {
 #[test]
 fn the_sample_is_complete_and_valid() {
     let config = parse(SAMPLE).unwrap();
-    assert_eq!(config.rotate, Duration::from_secs(60));
-    assert_eq!(config.channel.ca, Path::new("/etc/qhaul/channel-ca.pem"));
-    assert_eq!(config.channel.peer_name, config.peer_sae.as_str());
-    assert!(config.listens());
+    let [link] = &config.links[..] else { panic!("one link") };
+    assert_eq!(link.rotate, Duration::from_secs(60));
+    assert_eq!(link.channel.ca, Path::new("/etc/qhaul/channel-ca.pem"));
+    assert_eq!(link.channel.peer_name, link.peer_sae.as_str());
+    assert_eq!(config.control, Path::new("/run/qhaul/a.sock"));
+    assert!(link.listens);
 }
 
 #[test]
@@ -68,7 +70,7 @@ fn keys_come_from_one_server_several_or_files() {
             "url = \"https://k:1\"\nca = \"c\"\ncert = \"c\"\nkey = \"k\"\nprotocol = \"{protocol}\"\n{more}\n"
         )
     };
-    let kind = |sections: &str| with(sections).unwrap().key_source();
+    let kind = |sections: &str| with(sections).unwrap().links[0].key_source();
     let (etsi, skip) = (server("etsi014", ""), server("skip", "remote_system = \"KP-B\""));
     assert_eq!(kind(&format!("[kme]\n{etsi}")), "etsi014");
     assert_eq!(kind(&format!("[[kme]]\n{etsi}[[kme]]\n{etsi}")), "etsi014");
@@ -93,7 +95,7 @@ fn keys_come_from_one_server_several_or_files() {
 #[test]
 fn the_pool_is_a_number_or_a_time() {
     let pool = |value: &str| {
-        parse(&SAMPLE.replacen("pool = 16", &format!("pool = {value}"), 1)).map(|config| config.pool)
+        parse(&SAMPLE.replacen("pool = 16", &format!("pool = {value}"), 1)).map(|config| config.links[0].pool)
     };
     assert_eq!(pool("120"), Ok(120));
     assert_eq!(pool("\"10m\""), Ok(10), "at a rotation of 60 s");
@@ -111,6 +113,9 @@ fn a_reload_names_the_settings_that_it_cannot_change() {
     let new = parse(&format!("{new}\n[[policy]]\naction = \"protect\"")).unwrap();
     assert_eq!(old.changed_settings(&new), ["cipher.nat", "worker.flows"]);
     assert!(old.changed_settings(&old).is_empty());
+    let moved = parse(&SAMPLE.replacen("192.0.2.2", "192.0.2.9", 1)).unwrap();
+    assert!(old.changed_settings(&moved).is_empty(), "it is the link's");
+    assert_eq!(old.links[0].changed_settings(&moved.links[0]), ["address"]);
 }
 
 #[test]
@@ -118,7 +123,7 @@ fn a_fingerprint_is_read_with_or_without_colons() {
     let pinned = |text: &str| {
         parse(&SAMPLE.replacen("# peer_fingerprint = \"...\"", &format!("peer_fingerprint = \"{text}\""), 1))
     };
-    assert_eq!(pinned(&"ab".repeat(32)).unwrap().channel.peer_fingerprint, Some([0xab; 32]));
-    assert_eq!(pinned(&["AB"; 32].join(":")).unwrap().channel.peer_fingerprint, Some([0xab; 32]));
+    assert_eq!(pinned(&"ab".repeat(32)).unwrap().links[0].channel.peer_fingerprint, Some([0xab; 32]));
+    assert_eq!(pinned(&["AB"; 32].join(":")).unwrap().links[0].channel.peer_fingerprint, Some([0xab; 32]));
     assert!(pinned("abcd").unwrap_err().contains("channel.peer_fingerprint"));
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use mio::net::{UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
+use nix::sys::socket::{setsockopt, sockopt::SndBufForce};
 
 use super::{RunError, io_error};
 
@@ -18,6 +19,8 @@ use super::{RunError, io_error};
 const MAX_CLIENTS: usize = 8;
 /// Bytes of a request.
 const MAX_REQUEST: usize = 4096 + 16;
+/// Room for an answer: the status of as many links as there can be.
+const ANSWER: usize = 1 << 20;
 /// Who has said nothing by then wants the status.
 const SILENCE: Duration = Duration::from_millis(200);
 
@@ -127,6 +130,8 @@ impl ControlSocket {
 
     fn accept(&mut self, now: Instant) {
         while let Ok((mut stream, _)) = self.listener.accept() {
+            // Without the privilege it holds the answer of a hundred links or so.
+            let _ = setsockopt(&stream, SndBufForce, &ANSWER);
             let told = self
                 .registry
                 .as_ref()

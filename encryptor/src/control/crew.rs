@@ -1,7 +1,7 @@
 //! The workers as the control thread sees them: told as one, heard as one.
 //!
-//! Whatever is agreed with the peer holds for all workers: an epoch is installed, switched to or gone once each of them
-//! has said so.
+//! Whatever is agreed with a peer holds for all workers: an epoch is installed, switched to or gone once each of them
+//! has said so ([`Rolls`]).
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -13,9 +13,10 @@ use tracing::warn;
 use super::{RunError, io_error};
 use crate::config::Config;
 use crate::counters::Counters;
+use crate::fit::Fit;
 use crate::handover::Handover;
 use crate::spi::Epoch;
-use crate::worker::{Command, Event, Queues, Transforms, Wiring, Worker};
+use crate::worker::{Command, Event, LinkWork, Queues, Wiring, Worker};
 
 /// Packets that wait for one worker at the most, handed over by all others.
 const PARCELS: usize = 1024;
@@ -26,8 +27,18 @@ struct Hand {
     core: usize,
     commands: Sender<Command>,
     waker: Arc<Waker>,
-    counters: Arc<Counters>,
+    /// Of frames of no link, written by the worker.
+    strays: Arc<Counters>,
+    /// Of links that are gone, written here.
+    past: Counters,
     thread: JoinHandle<()>,
+}
+
+/// What a worker starts with.
+pub(super) struct Work {
+    pub(super) queues: Queues,
+    pub(super) links: Vec<LinkWork>,
+    pub(super) fit: Fit,
 }
 
 /// All workers.
@@ -35,24 +46,19 @@ struct Hand {
 pub(super) struct Crew {
     hands: Vec<Hand>,
     events: Receiver<(u8, Event)>,
-    installed: Roll,
-    switched: Roll,
-    tx_retired: Roll,
-    rx_retired: Roll,
 }
 
 impl Crew {
-    /// Starts a worker on each of the configuration's cores. `works`: each one's queues and transforms; `packet`: bytes of the
-    /// longest packet; `control` wakes the control thread for events.
+    /// Starts a worker on each of the configuration's cores. `packet`: bytes of the longest packet; `control` wakes the control thread
+    /// for events.
     pub(super) fn start(
         config: &Config,
-        works: Vec<(Queues, Transforms)>,
+        works: Vec<Work>,
         packet: usize,
         control: Arc<Waker>,
     ) -> Result<Crew, RunError> {
         let (to_control, events) = unbounded();
-        let [installed, switched, tx_retired, rx_retired] = Default::default();
-        let mut crew = Crew { hands: Vec::new(), events, installed, switched, tx_retired, rx_retired };
+        let mut crew = Crew { hands: Vec::new(), events };
         let beds: Result<Vec<_>, _> = works.iter().map(|_| Worker::bed()).collect();
         let (polls, wakers): (Vec<_>, Vec<_>) =
             beds.map_err(io_error("a worker's poll"))?.into_iter().unzip();
@@ -62,34 +68,41 @@ impl Crew {
         } else {
             Vec::new()
         };
-        for (number, ((queues, transforms), poll)) in works.into_iter().zip(polls).enumerate().rev() {
+        for (number, (Work { queues, links, fit }, poll)) in works.into_iter().zip(polls).enumerate().rev() {
             let (commands, to_worker) = unbounded();
-            let counters = Arc::new(Counters::new());
+            let strays = Arc::new(Counters::new());
             let wiring = Wiring {
                 number: number as u8,
                 commands: to_worker,
                 events: to_control.clone(),
                 control: control.clone(),
-                counters: counters.clone(),
+                strays: strays.clone(),
                 handover: handovers.pop(),
             };
-            let worker = Worker::new(queues, transforms, wiring, config.polling, poll)
+            let worker = Worker::new(queues, links, fit, wiring, config.polling, poll)
                 .map_err(io_error("a worker's poll"))?;
             let core = config.cores[number];
             let thread = spawn(worker, core)?;
-            crew.hands.insert(0, Hand { core, commands, waker: wakers[number].clone(), counters, thread });
+            let (waker, past) = (wakers[number].clone(), Counters::new());
+            crew.hands.insert(0, Hand { core, commands, waker, strays, past, thread });
         }
         Ok(crew)
     }
 
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.hands.len()
+    /// The workers' cores, in the order of their numbers.
+    pub(super) fn cores(&self) -> impl Iterator<Item = usize> {
+        self.hands.iter().map(|hand| hand.core)
     }
 
-    /// Each worker's core and what it counts, in the order of their numbers.
-    pub(super) fn counters(&self) -> impl Iterator<Item = (usize, &Counters)> {
-        self.hands.iter().map(|hand| (hand.core, &*hand.counters))
+    /// What a worker counts beside its links: frames of none, and those of links that are gone.
+    pub(super) fn rest(&self, worker: usize) -> [&Counters; 2] {
+        let hand = &self.hands[worker];
+        [&hand.strays, &hand.past]
+    }
+
+    /// Keeps what a worker counted of a link that it has given back.
+    pub(super) fn keep(&self, worker: u8, counters: &Counters) {
+        self.hands[usize::from(worker)].past.add_all(counters);
     }
 
     /// Tells all workers.
@@ -115,36 +128,6 @@ impl Crew {
         }
     }
 
-    /// Whether all workers can open the epoch's packets, now that one more can.
-    pub(super) fn all_installed(&mut self, epoch: Epoch) -> bool {
-        self.installed.said(epoch, self.hands.len())
-    }
-
-    /// Whether all workers send in the epoch, now that one more does.
-    pub(super) fn all_switched(&mut self, epoch: Epoch) -> bool {
-        self.switched.said(epoch, self.hands.len())
-    }
-
-    /// Whether all workers have given back the sending epoch, now that one more has.
-    pub(super) fn all_gave_back_tx(&mut self, epoch: Epoch) -> bool {
-        self.tx_retired.said(epoch, self.hands.len())
-    }
-
-    /// Whether all workers have given back the receiving epoch, now that one more has.
-    pub(super) fn all_gave_back_rx(&mut self, epoch: Epoch) -> bool {
-        self.rx_retired.said(epoch, self.hands.len())
-    }
-
-    /// A new epoch of this number is installed for receiving.
-    pub(super) fn begin_rx(&mut self, epoch: Epoch) {
-        self.installed.begin(epoch);
-    }
-
-    /// The workers are told to send in this epoch.
-    pub(super) fn begin_switch(&mut self, epoch: Epoch) {
-        self.switched.begin(epoch);
-    }
-
     /// Waits for all to end. The first that panicked, by its core.
     pub(super) fn join(self) -> Result<(), RunError> {
         let ends: Vec<(usize, bool)> =
@@ -155,6 +138,54 @@ impl Crew {
             }
             None => Ok(()),
         }
+    }
+}
+
+/// What the workers have said of the epochs of one link.
+#[derive(Debug)]
+pub(super) struct Rolls {
+    workers: usize,
+    installed: Roll,
+    switched: Roll,
+    tx_retired: Roll,
+    rx_retired: Roll,
+}
+
+impl Rolls {
+    /// For so many workers.
+    pub(super) fn new(workers: usize) -> Rolls {
+        let [installed, switched, tx_retired, rx_retired] = Default::default();
+        Rolls { workers, installed, switched, tx_retired, rx_retired }
+    }
+
+    /// Whether all workers can open the epoch's packets, now that one more can.
+    pub(super) fn all_installed(&mut self, epoch: Epoch) -> bool {
+        self.installed.said(epoch, self.workers)
+    }
+
+    /// Whether all workers send in the epoch, now that one more does.
+    pub(super) fn all_switched(&mut self, epoch: Epoch) -> bool {
+        self.switched.said(epoch, self.workers)
+    }
+
+    /// Whether all workers have given back the sending epoch, now that one more has.
+    pub(super) fn all_gave_back_tx(&mut self, epoch: Epoch) -> bool {
+        self.tx_retired.said(epoch, self.workers)
+    }
+
+    /// Whether all workers have given back the receiving epoch, now that one more has.
+    pub(super) fn all_gave_back_rx(&mut self, epoch: Epoch) -> bool {
+        self.rx_retired.said(epoch, self.workers)
+    }
+
+    /// A new epoch of this number is installed for receiving.
+    pub(super) fn begin_rx(&mut self, epoch: Epoch) {
+        self.installed.begin(epoch);
+    }
+
+    /// The workers are told to send in this epoch.
+    pub(super) fn begin_switch(&mut self, epoch: Epoch) {
+        self.switched.begin(epoch);
     }
 }
 

@@ -1,10 +1,11 @@
-//! The connections of the link channel: one end listens, the other calls, and a new secure connection replaces the old.
+//! The connections of a link's channel: one end listens, the other calls, and a new secure connection replaces the old. All links
+//! of a site that listen have one [`Listener`].
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use mio::net::TcpListener;
+use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use tracing::{debug, info, warn};
 
@@ -37,14 +38,48 @@ struct Slot {
     channel: Channel,
 }
 
-/// The link channel's connections.
+/// Where the link channel's connections come in.
+#[derive(Debug)]
+pub(super) struct Listener {
+    listener: TcpListener,
+    /// Connections may wait that the poll will not tell of again.
+    unaccepted: bool,
+}
+
+impl Listener {
+    /// Listens on `local`, and has `registry` tell of connections by `token`.
+    pub(super) fn open(local: SocketAddr, registry: &Registry, token: Token) -> io::Result<Listener> {
+        let mut listener = TcpListener::bind(local)?;
+        registry.register(&mut listener, token, Interest::READABLE)?;
+        Ok(Listener { listener, unaccepted: false })
+    }
+
+    /// Connections may have come in.
+    pub(super) fn ready(&mut self) {
+        self.unaccepted = true;
+    }
+
+    /// Those that have come in, each with where it is from; not all at once, if there are many.
+    pub(super) fn accept(&mut self) -> Vec<(TcpStream, IpAddr)> {
+        let mut accepted = Vec::new();
+        while self.unaccepted && accepted.len() < ACCEPTS {
+            match self.listener.accept() {
+                Ok((stream, from)) => accepted.push((stream, from.ip())),
+                Err(_) => self.unaccepted = false,
+            }
+        }
+        accepted
+    }
+}
+
+/// The connections of one link.
 #[derive(Debug)]
 pub(super) struct Link {
     identity: ChannelIdentity,
     local: SocketAddr,
     peer: SocketAddr,
-    listener: Option<TcpListener>,
-    listener_token: Token,
+    /// The peer calls, and not we.
+    listens: bool,
     registry: Registry,
     next_token: usize,
     current: Option<Slot>,
@@ -53,39 +88,42 @@ pub(super) struct Link {
     retry: Duration,
     logged: Option<Instant>,
     told_up: Option<Instant>,
-    /// Connections may wait that the poll will not tell of again.
-    unaccepted: bool,
 }
 
 impl Link {
-    /// Listens on `local`, or calls `peer`, as `listens` says. Tokens from `first_token` on are this link's.
+    /// Waits for calls of `peer`, or calls it from `local`, as `listens` says. Tokens from `first_token` on are this link's.
     pub(super) fn new(
         identity: ChannelIdentity,
         (local, peer): (SocketAddr, SocketAddr),
         listens: bool,
         registry: Registry,
         first_token: Token,
-    ) -> io::Result<Link> {
-        let mut listener = if listens { Some(TcpListener::bind(local)?) } else { None };
-        if let Some(listener) = &mut listener {
-            registry.register(listener, first_token, Interest::READABLE)?;
-        }
-        Ok(Link {
+    ) -> Link {
+        Link {
             identity,
             local,
             peer,
-            listener,
-            listener_token: first_token,
+            listens,
             registry,
-            next_token: first_token.0 + 1,
+            next_token: first_token.0,
             current: None,
             candidates: Vec::new(),
             retry_at: None,
             retry: FIRST_RETRY,
             logged: None,
             told_up: None,
-            unaccepted: false,
-        })
+        }
+    }
+
+    /// Takes a connection that came in from the peer's address.
+    pub(super) fn take(&mut self, stream: TcpStream) {
+        if !self.listens {
+            return;
+        }
+        match Channel::accept(stream, &self.identity) {
+            Ok(channel) => self.add_candidate(channel),
+            Err(error) => debug!("link channel: {error}"),
+        }
     }
 
     /// Whether a secure connection stands.
@@ -120,9 +158,6 @@ impl Link {
 
     /// Handles readiness of a token of this link.
     pub(super) fn ready(&mut self, token: Token, now: Instant, events: &mut Vec<LinkEvent>) {
-        if token == self.listener_token {
-            return self.accept();
-        }
         if let Some(at) = self.candidates.iter().position(|slot| slot.token == token) {
             return self.drive_candidate(at, now, events);
         }
@@ -145,9 +180,6 @@ impl Link {
         {
             self.down(&error, now, events);
         }
-        if self.unaccepted {
-            self.accept();
-        }
         for at in (0..self.candidates.len()).rev() {
             if let Err(error) = self.candidates[at].channel.tick(now) {
                 self.candidates.remove(at);
@@ -155,7 +187,7 @@ impl Link {
                 self.retry_later(now);
             }
         }
-        if self.listener.is_none() && self.candidates.is_empty() && self.wants_call(now) {
+        if !self.listens && self.candidates.is_empty() && self.wants_call(now) {
             self.call(now);
         }
     }
@@ -172,24 +204,6 @@ impl Link {
             Err(error) => {
                 self.complain(&error, now);
                 self.retry_later(now);
-            }
-        }
-    }
-
-    fn accept(&mut self) {
-        self.unaccepted = true;
-        for _ in 0..ACCEPTS {
-            let Some(Ok((stream, from))) = self.listener.as_ref().map(TcpListener::accept) else {
-                self.unaccepted = false;
-                return;
-            };
-            if from.ip() != self.peer.ip() {
-                debug!("link channel: a connection from {from}, which is not the peer's address");
-                continue;
-            }
-            match Channel::accept(stream, &self.identity) {
-                Ok(channel) => self.add_candidate(channel),
-                Err(error) => debug!("link channel: {error}"),
             }
         }
     }

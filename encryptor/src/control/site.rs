@@ -1,305 +1,248 @@
-//! One site at work: messages, answers and events go to the state machines, and what these decide is carried out.
+//! A site at work: its links, and what they share.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
-use super::RunError;
-use super::crew::Crew;
-use super::feed::Feed;
-use super::link::{Link, LinkEvent};
-use super::path::{Path, PathCheck};
+use super::link::Listener;
+use super::make::Maker;
+use super::part::{DataPlane, LinkPart};
 use super::plain_side::PlainWatch;
-use super::tables::Tables;
-use super::witness::Witness;
-use crate::aead::Engine;
-use crate::audit::Direction;
-use crate::config::Config;
-use crate::counters::Gauge;
-use crate::datapath::Programs;
-use crate::epoch::{Action, Agreement, Disagreement};
-use crate::link::Message;
-use crate::neighbour::NextHopWatch;
-use crate::protect::NextHop;
-use crate::worker::{Command, Event, PortReport};
+use super::{LISTENER, RunError, io_error};
+use crate::config::{Config, LinkConfig, MAX_LINKS};
+use crate::worker::{Command, Event, LinkNumber, PortReport};
 
 /// How often the ports are asked.
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What a site is made of.
-pub(super) struct SiteParts {
-    pub(super) config: Config,
-    pub(super) agreement: Agreement,
-    pub(super) link: Link,
-    pub(super) feed: Feed,
-    pub(super) tables: Tables,
-    pub(super) crew: Crew,
-    pub(super) programs: Programs,
-    pub(super) mode: &'static str,
-    pub(super) engine: Engine,
-    pub(super) next_hop: NextHop,
-    pub(super) next_hop_watch: NextHopWatch,
-    pub(super) plain_side: Option<PlainWatch>,
-    pub(super) witness: Witness,
-    pub(super) path: PathCheck,
-}
-
 /// A site at work.
 pub(super) struct Site {
-    pub(super) parts: SiteParts,
+    /// As it runs: what waits for a restart is not in it.
+    pub(super) config: Config,
+    pub(super) maker: Maker,
+    pub(super) plane: DataPlane,
+    pub(super) plain_side: Option<PlainWatch>,
+    /// What was found to work.
+    pub(super) mode: &'static str,
+    /// In the order in which their policies are asked.
+    pub(super) links: Vec<LinkPart>,
+    /// Removed, with workers that have not given them back yet: how many.
+    pub(super) leaving: Vec<(LinkPart, usize)>,
     pub(super) started: Instant,
     /// By worker.
     pub(super) ports: Vec<Vec<PortReport>>,
+    listener: Option<Listener>,
     next_second: Instant,
 }
 
 impl Site {
-    pub(super) fn new(parts: SiteParts) -> Site {
+    /// A site of `links`, whose workers have theirs.
+    pub(super) fn new(
+        config: Config,
+        maker: Maker,
+        plane: DataPlane,
+        plain_side: Option<PlainWatch>,
+        mode: &'static str,
+        links: Vec<LinkPart>,
+    ) -> Site {
         let now = Instant::now();
-        info!("{}", parts.tables.memory());
-        if parts.tables.logs_keys() {
+        if maker.log.is_on() {
             warn!("FLOW KEYS ARE WRITTEN TO A DEBUG KEY LOG: whoever reads it reads the traffic");
         }
-        let ports = vec![Vec::new(); parts.crew.len()];
-        Site { parts, started: now, ports, next_second: now }
+        let ports = vec![Vec::new(); config.cores.len()];
+        Site {
+            config,
+            maker,
+            plane,
+            plain_side,
+            mode,
+            links,
+            leaving: Vec::new(),
+            started: now,
+            ports,
+            listener: None,
+            next_second: now,
+        }
+    }
+
+    /// Listens for the link channels of those of `links` whose peers call, if that is not done yet.
+    pub(super) fn listen(&mut self, links: &[LinkConfig]) -> Result<(), RunError> {
+        if self.listener.is_none() && links.iter().any(|link| link.listens) {
+            let local = SocketAddr::new(self.config.own, self.config.channel_port);
+            let listener = Listener::open(local, &self.maker.registry, LISTENER);
+            let action = format!("listening on {local} for the link channel");
+            self.listener = Some(listener.map_err(io_error(&action))?);
+        }
+        Ok(())
+    }
+
+    /// Lets the peer of a link in.
+    pub(super) fn admit(&self, number: LinkNumber, link: &LinkConfig) -> Result<(), RunError> {
+        Ok(self.plane.programs.add_peer(number, link.ends.peer(), link.listens)?)
+    }
+
+    /// A number that no link has, not even one that is leaving.
+    pub(super) fn free_number(&self, taken: &[LinkNumber]) -> Option<LinkNumber> {
+        let parts = self.links.iter().chain(self.leaving.iter().map(|(part, _)| part));
+        let used: Vec<LinkNumber> =
+            parts.map(|part| part.pieces.number).chain(taken.iter().copied()).collect();
+        (0..MAX_LINKS).filter_map(|number| number.try_into().ok()).find(|number| !used.contains(number))
     }
 
     /// When [`Site::turn`] has something to do at the latest.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let SiteParts { agreement, path, next_hop_watch, plain_side, .. } = &self.parts;
-        let always = [self.next_second, next_hop_watch.next_deadline()].map(Some);
-        let plain_side = plain_side.as_ref().map(PlainWatch::next_deadline);
-        let deadlines = [agreement.next_deadline(), path.next_deadline(), plain_side];
-        deadlines.into_iter().chain(always).flatten().min()
+        let plain_side = self.plain_side.as_ref().map(PlainWatch::next_deadline);
+        let links = self.links.iter().filter_map(LinkPart::next_deadline);
+        links.chain(plain_side).chain([self.next_second]).min()
     }
 
     /// Has `token` told of when there is something to follow on the plain side.
     pub(super) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
-        let Some(plain_side) = &self.parts.plain_side else { return Ok(()) };
+        let Some(plain_side) = &self.plain_side else { return Ok(()) };
         registry.register(&mut SourceFd(&plain_side.fd()), token, Interest::READABLE)
     }
 
-    /// Handles readiness of a connection.
+    /// Handles readiness of the listener or a connection.
     pub(super) fn link_ready(&mut self, token: Token, now: Instant) -> Result<(), RunError> {
-        let mut events = Vec::new();
-        self.parts.link.ready(token, now, &mut events);
-        self.link_events(events, now)
+        if token == LISTENER {
+            self.listener.iter_mut().for_each(Listener::ready);
+            return Ok(());
+        }
+        let Some(at) = self.links.iter().position(|part| part.owns(token)) else { return Ok(()) };
+        let handled = self.links[at].ready(token, now, &mut self.plane);
+        self.unless_borne(at, handled)
     }
 
     /// Everything that is due.
     pub(super) fn turn(&mut self, now: Instant) -> Result<(), RunError> {
-        let mut events = Vec::new();
-        self.parts.link.tick(now, &mut events);
-        self.link_events(events, now)?;
-        while let Some((worker, event)) = self.parts.crew.next_event()? {
+        self.accept();
+        while let Some((worker, event)) = self.plane.crew.next_event()? {
             self.worker_event(worker, event, now)?;
         }
-        self.parts.next_hop_watch.turn(now);
+        for at in 0..self.links.len() {
+            let turned = self.links[at].turn(now, &mut self.plane);
+            self.unless_borne(at, turned)?;
+        }
+        self.check_feeds(now)?;
         if now >= self.next_second {
             self.next_second = now + SECOND;
-            self.parts.crew.tell_all(|| Command::Report);
+            self.plane.crew.tell_all(|| Command::Report);
         }
-        if let Some(side) = self.parts.plain_side.as_mut().and_then(|plain_side| plain_side.turn(now)) {
-            self.parts.crew.tell_all(|| Command::PlainSide(side.clone()));
+        if let Some(side) = self.plain_side.as_mut().and_then(|plain_side| plain_side.turn(now)) {
+            self.plane.crew.tell_all(|| Command::PlainSide(side.clone()));
         }
-        self.keys(now)?;
-        self.check_path(now);
-        let SiteParts { link, agreement, witness, crew, .. } = &mut self.parts;
-        agreement
-            .set_flows_in_use(crew.counters().map(|(_, counters)| counters.gauge(Gauge::TxFlows) as u32));
-        let actions = agreement.tick(now, &mut |offer| link.export(offer));
-        witness.watch(agreement.sender(), now);
-        self.carry_out(actions, now)
+        Ok(())
+    }
+
+    /// Takes a link out of service: its peer is let in no more, and its keys come back to be wiped.
+    pub(super) fn remove(&mut self, name: &str) -> Result<(), RunError> {
+        let Some(at) = self.links.iter().position(|part| part.pieces.config.name == name) else {
+            return Ok(());
+        };
+        let mut part = self.links.remove(at);
+        self.config.links.retain(|link| link.name != name);
+        let number = part.pieces.number;
+        part.hang_up("the link is removed at the other site");
+        self.plane.programs.remove_peer(part.pieces.config.ends.peer())?;
+        self.plane.crew.tell_all(|| Command::RemoveLink(number));
+        self.leaving.push((part, self.config.cores.len()));
+        Ok(())
     }
 
     /// Has the workers end, and then lets go of the ports. After a fault the plain port may stay shut.
     pub(super) fn end(mut self, result: Result<(), RunError>) -> Result<(), RunError> {
-        self.parts.link.say(&Message::Bye { reason: "the peer is stopped".into() });
-        let SiteParts { crew, mut witness, programs, .. } = self.parts;
+        self.links.iter_mut().for_each(|part| part.hang_up("the peer is stopped"));
+        let DataPlane { crew, programs, .. } = self.plane;
         crew.tell_all(|| Command::Stop);
         let joined = crew.join();
         let result = result.and(joined);
         let fault = result.as_ref().err().map(ToString::to_string);
-        witness.stop(fault.as_deref().unwrap_or("a signal"));
+        for part in self.links.iter_mut().chain(self.leaving.iter_mut().map(|(part, _)| part)) {
+            part.pieces.witness.stop(fault.as_deref().unwrap_or("a signal"));
+        }
         if fault.is_none() {
             programs.release();
         }
         result
     }
 
-    fn keys(&mut self, now: Instant) -> Result<(), RunError> {
-        let SiteParts { feed, agreement, witness, .. } = &mut self.parts;
-        let actions = feed.turn(now, agreement.keyring(), witness);
-        self.carry_out(actions, now)?;
-        let startup = self.parts.config.feed.as_ref().map_or(Duration::ZERO, |feed| feed.startup);
-        if !self.parts.feed.answered() && now >= self.started + startup {
-            let reason = self.parts.feed.trouble().unwrap_or("it did not answer").to_string();
-            return Err(RunError::NoKeys { waited: startup, reason });
-        }
-        Ok(())
-    }
-
-    fn check_path(&mut self, now: Instant) {
-        let before = self.parts.path.path();
-        if let Some(bytes) = self.parts.path.turn(now) {
-            // One worker's packets tell as much as those of all.
-            self.parts.crew.tell_each([Command::ProbePath(bytes)]);
-        }
-        self.tell_path(before);
-    }
-
-    /// Says what was found, when it was.
-    fn tell_path(&self, before: Path) {
-        let (wanted, cipher) = (self.parts.path.wanted(), &self.parts.config.cipher);
-        match self.parts.path.path() {
-            path if path == before => {}
-            Path::Checking => {}
-            Path::Full => {
-                info!("the path to the peer carries packets of {wanted} bytes, which is what is needed")
+    fn accept(&mut self) {
+        let Some(listener) = &mut self.listener else { return };
+        for (stream, from) in listener.accept() {
+            match self.links.iter_mut().find(|part| part.pieces.config.ends.peer() == from) {
+                Some(part) => part.take(stream),
+                None => debug!("link channel: a connection from {from}, which is no peer's address"),
             }
-            Path::Narrow(most) => warn!(
-                "the path to the peer carries packets of {most} bytes, not the {wanted} that are needed: larger ones are lost. \
-                 Raise the backhaul's MTU, or `ip link set {cipher} mtu {most}` and start again, so that sizes.oversize holds"
-            ),
-            Path::Unknown => warn!("the peer saw no probe of the path's size: nothing is known of its MTU"),
         }
     }
 
-    fn link_events(&mut self, events: Vec<LinkEvent>, now: Instant) -> Result<(), RunError> {
-        for event in events {
-            let SiteParts { link, agreement, witness, .. } = &mut self.parts;
-            let actions = match event {
-                LinkEvent::Up => agreement.connected(),
-                LinkEvent::Down => {
-                    agreement.disconnected();
-                    Vec::new()
-                }
-                LinkEvent::Said(Message::Path { bytes }, _) => {
-                    let before = self.parts.path.path();
-                    self.parts.path.heard(now, bytes);
-                    self.tell_path(before);
-                    Vec::new()
-                }
-                // After hanging up the rest of what came in is of no interest.
-                LinkEvent::Said(..) if !link.is_up() => Vec::new(),
-                LinkEvent::Said(message, bytes) => {
-                    witness.heard(&message);
-                    let heard = agreement.heard(now, message, &bytes, &mut |offer| link.export(offer));
-                    heard.map_err(|disagreement| self.farewell(&disagreement))?
-                }
-            };
-            self.carry_out(actions, now)?;
+    /// Where one link is all that there is, what makes it pointless ends the process; among several it is that link's own trouble.
+    fn unless_borne(&mut self, at: usize, result: Result<(), RunError>) -> Result<(), RunError> {
+        match result {
+            Err(fault) if self.links.len() > 1 => self.links[at].bear(fault),
+            result => result,
+        }
+    }
+
+    fn check_feeds(&mut self, now: Instant) -> Result<(), RunError> {
+        let others = self.links.iter().any(|part| part.check_feed(now).is_ok());
+        for part in &mut self.links {
+            match part.check_feed(now) {
+                Err(fault) if others => part.bear(fault)?,
+                checked => checked?,
+            }
         }
         Ok(())
-    }
-
-    fn farewell(&mut self, disagreement: &Disagreement) -> RunError {
-        let reason = disagreement.to_string();
-        if disagreement.tell_peer {
-            self.parts.link.say(&Message::Bye { reason: reason.clone() });
-        }
-        RunError::Terms(reason)
     }
 
     fn worker_event(&mut self, worker: u8, event: Event, now: Instant) -> Result<(), RunError> {
-        let SiteParts { agreement, tables, witness, programs, crew, link, path, plain_side, .. } =
-            &mut self.parts;
-        let actions = match event {
-            Event::TxSwitched(epoch) => {
-                programs.prove();
-                path.start(now);
-                if crew.all_switched(epoch) { agreement.tx_switched(now, epoch) } else { Vec::new() }
-            }
-            Event::RxInstalled(epoch) if crew.all_installed(epoch) => agreement.rx_installed(epoch),
-            Event::RxInstalled(_) => Vec::new(),
-            Event::Probed(epoch) => agreement.probed(epoch),
-            Event::TxRetired(epoch) => {
-                if crew.all_gave_back_tx(epoch.epoch()) {
-                    witness.retired(Direction::Tx, epoch.epoch());
+        match event {
+            Event::Link(number, event) => {
+                let leaving = self.leaving.iter_mut().map(|(part, _)| part);
+                let mut parts = self.links.iter_mut().chain(leaving);
+                match parts.find(|part| part.pieces.number == number) {
+                    Some(part) => part.worker_event(event, now, &mut self.plane),
+                    None => Ok(()),
                 }
-                tables.wipe_tx(*epoch);
-                Vec::new()
             }
-            Event::RxRetired(epoch) => {
-                let number = epoch.epoch();
-                tables.wipe_rx(*epoch);
-                if crew.all_gave_back_rx(number) {
-                    witness.retired(Direction::Rx, number);
-                    agreement.rx_retired(number);
-                }
-                Vec::new()
+            Event::LinkRemoved(link) => {
+                self.plane.crew.keep(worker, link.counters());
+                self.gave_back(worker, link.number());
+                Ok(())
             }
-            Event::RotationWish => {
-                witness.soft_limit();
-                agreement.rotation_wish();
-                Vec::new()
-            }
-            Event::PolicyReplaced(_) => {
+            Event::PoliciesReplaced(_) => {
                 info!("worker {worker} goes by the policy that was loaded");
-                Vec::new()
-            }
-            Event::PathSeen(bytes) => {
-                link.say(&Message::Path { bytes });
-                Vec::new()
+                Ok(())
             }
             Event::Wanted(address) => {
-                plain_side.iter_mut().for_each(|plain_side| plain_side.ask(address, now));
-                Vec::new()
+                self.plain_side.iter_mut().for_each(|plain_side| plain_side.ask(address, now));
+                Ok(())
             }
             // Dropping them here frees them.
-            Event::PlainSideRetired(_) => Vec::new(),
+            Event::PlainSideRetired(_) => Ok(()),
             Event::Report(ports) => {
                 self.ports[usize::from(worker)] = ports;
-                Vec::new()
+                Ok(())
             }
-            Event::Failed(reason) => return Err(RunError::Worker(reason)),
-        };
-        self.carry_out(actions, now)
+            Event::Failed(reason) => Err(RunError::Worker(reason)),
+        }
     }
 
-    fn carry_out(&mut self, actions: Vec<Action>, now: Instant) -> Result<(), RunError> {
-        for action in actions {
-            match action {
-                Action::Say(message) => {
-                    self.parts.witness.said(&message);
-                    self.parts.link.say(&message);
-                }
-                Action::SayOffer { offer, record } => {
-                    self.parts.witness.said(&offer);
-                    self.parts.link.say_record(&record);
-                }
-                Action::HangUp => self.parts.link.hang_up(),
-                Action::Fetch(items) => {
-                    let SiteParts { feed, agreement, .. } = &mut self.parts;
-                    feed.fetch(now, items, agreement.keyring());
-                }
-                Action::InstallTx { epoch, key, flows, lifetime } => {
-                    let made = self.parts.tables.tx_epochs(epoch, key, flows, now + lifetime);
-                    let made = made.map_err(|error| RunError::Worker(error.to_string()))?;
-                    self.parts.crew.tell_each(made.into_iter().map(Box::new).map(Command::InstallTx));
-                }
-                Action::Probe(epoch) => self.parts.crew.tell_all(|| Command::Probe(epoch)),
-                Action::SwitchTx(epoch) => {
-                    self.parts.crew.begin_switch(epoch);
-                    self.parts.crew.tell_all(|| Command::SwitchTx(epoch));
-                }
-                Action::WithdrawTx => {
-                    warn!("the peer has lost our keys: traffic waits for a new epoch");
-                    self.parts.witness.withdrawn();
-                    self.parts.crew.tell_all(|| Command::WithdrawTx);
-                }
-                Action::InstallRx { epoch, lanes, key } => {
-                    let made = self.parts.tables.rx_epochs(epoch, &lanes, key);
-                    let made = made.map_err(|error| RunError::Worker(error.to_string()))?;
-                    self.parts.crew.begin_rx(epoch);
-                    self.parts.crew.tell_each(made.into_iter().map(Box::new).map(Command::InstallRx));
-                }
-                Action::RetireRx(epoch) => self.parts.crew.tell_all(|| Command::RetireRx(epoch)),
-            }
+    /// A worker has nothing left of a link that leaves. With the last one the link's tables go, and its number is free.
+    fn gave_back(&mut self, worker: u8, number: LinkNumber) {
+        let Some(at) = self.leaving.iter().position(|(part, _)| part.pieces.number == number) else { return };
+        let (part, missing) = &mut self.leaving[at];
+        // What it counted is kept with the worker's.
+        part.pieces.counters[usize::from(worker)] = Default::default();
+        *missing -= 1;
+        if *missing == 0 {
+            let (mut part, _) = self.leaving.remove(at);
+            part.pieces.witness.stop("the link was removed");
+            info!("link \"{}\" is gone, and its keys are wiped", part.pieces.config.name);
         }
-        Ok(())
     }
 }

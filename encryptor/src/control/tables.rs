@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::aead::Engine;
-use crate::config::Config;
+use crate::config::LinkConfig;
 use crate::flows::{FlowLimits, RxEpoch, RxTable, RxTerms, TxEpoch, TxTable, TxTerms};
 use crate::keylog::KeyLog;
 use crate::keys::{EpochKey, KeyError};
@@ -30,8 +30,13 @@ impl Tables {
     /// All that the rotation needs at once is made now, so that memory stays as it is: to send, the epoch in use, the next and
     /// the last; to receive, these and all that are kept for the grace time, with room for a worker or a control thread that is
     /// late. `arrivals` tells where the flows of a new epoch belong.
-    pub(super) fn new(engine: Engine, config: &Config, arrivals: Arrivals, log: KeyLog) -> Tables {
-        let workers = config.cores.len();
+    pub(super) fn new(
+        engine: Engine,
+        config: &LinkConfig,
+        workers: usize,
+        arrivals: Arrivals,
+        log: KeyLog,
+    ) -> Tables {
         let leaving = config.grace.as_millis().div_ceil(config.rotate.as_millis().max(1)) as usize;
         let to_receive = (3 + leaving + leaving / 2).min(Epoch::COUNT - 1);
         let mut tables = Tables {
@@ -48,11 +53,6 @@ impl Tables {
         tables.tx = (0..workers * (3 + leaving / 8)).map(|_| tables.new_tx()).collect();
         tables.rx = (0..workers * to_receive).map(|_| tables.new_rx()).collect();
         tables
-    }
-
-    /// Whether flow keys are logged.
-    pub(super) fn logs_keys(&self) -> bool {
-        self.log.is_on()
     }
 
     /// What the tables take, for people.

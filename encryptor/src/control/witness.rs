@@ -1,5 +1,7 @@
 //! Writes to the audit log what is said and heard about keys, and what became of epochs.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Instant;
 
 use qhaul_keyfeed::KeyId;
@@ -9,17 +11,17 @@ use crate::epoch::{Sender, SenderState, Supply};
 use crate::link::{Message, MissingKey, OfferedKey};
 use crate::spi::Epoch;
 
-/// The audit log of one link, and the states of which only changes are told.
+/// What one link has to say in the audit log, which all links share, and the states of which only changes are told.
 #[derive(Debug)]
 pub(super) struct Witness {
-    audit: Audit,
+    audit: Rc<RefCell<Audit>>,
     link: String,
     supply: Supply,
     expired: bool,
 }
 
 impl Witness {
-    pub(super) fn new(audit: Audit, link: &str) -> Witness {
+    pub(super) fn new(audit: Rc<RefCell<Audit>>, link: &str) -> Witness {
         let mut witness = Witness { audit, link: link.to_string(), supply: Supply::Filling, expired: false };
         witness.note(Event::new(Kind::Start));
         witness
@@ -110,7 +112,7 @@ impl Witness {
     }
 
     fn note(&mut self, event: Event<'_>) {
-        self.audit.note(&event.link(&self.link));
+        self.audit.borrow_mut().note(&event.link(&self.link));
     }
 }
 

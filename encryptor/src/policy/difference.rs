@@ -38,6 +38,16 @@ impl Difference {
         Difference { removed: without(&old, &new), added: without(&new, &old), moved }
     }
 
+    /// Adds another, with `about` in front of each of its lines.
+    pub fn extend(&mut self, other: Difference, about: &str) {
+        let add = |these: &mut Vec<String>, those: Vec<String>| {
+            these.extend(those.into_iter().map(|line| format!("{about}{line}")));
+        };
+        add(&mut self.removed, other.removed);
+        add(&mut self.added, other.added);
+        add(&mut self.moved, other.moved);
+    }
+
     /// Whether nothing changes.
     pub fn is_empty(&self) -> bool {
         self.removed.is_empty() && self.added.is_empty() && self.moved.is_empty()

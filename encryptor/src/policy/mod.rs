@@ -96,6 +96,11 @@ impl Policy {
         &self.rules
     }
 
+    /// Whether it leaves nothing to another link's policy: a protect rule asks for nothing.
+    pub fn protects_whatever_comes(&self) -> bool {
+        self.rules.iter().any(|rule| rule.action == Action::Protect && rule.conditions.is_empty())
+    }
+
     /// Whether anything may cross in clear.
     pub fn bypasses(&self) -> bool {
         self.bypasses
@@ -109,16 +114,23 @@ impl Policy {
 
     /// What is to become of a frame.
     pub fn decide(&self, view: &View, direction: Direction) -> Decision {
+        self.judge(view, direction).0
+    }
+
+    /// The same, and how surely the rule that decides means the frame.
+    pub fn judge(&self, view: &View, direction: Direction) -> (Decision, Match) {
         for rule in &self.rules {
-            match (rule.action, rule.matches(view, direction)) {
-                (_, Match::No) | (Action::Bypass, Match::May) => {}
-                (Action::Protect, _) => return Decision::Protect(rule.granularity),
-                (Action::Bypass, Match::Yes) => return Decision::Bypass,
-                (Action::Discard, Match::Yes) => return Decision::Discard,
-                (Action::Discard, Match::May) => return Decision::Unclear,
-            }
+            let surely = rule.matches(view, direction);
+            let decision = match (rule.action, surely) {
+                (_, Match::No) | (Action::Bypass, Match::May) => continue,
+                (Action::Protect, _) => Decision::Protect(rule.granularity),
+                (Action::Bypass, Match::Yes) => Decision::Bypass,
+                (Action::Discard, Match::Yes) => Decision::Discard,
+                (Action::Discard, Match::May) => Decision::Unclear,
+            };
+            return (decision, surely);
         }
-        Decision::Discard
+        (Decision::Discard, Match::Yes)
     }
 
     /// Whether a frame that was decrypted may go on: a protect rule must mean it, as seen from this end.

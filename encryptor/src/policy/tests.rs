@@ -8,7 +8,8 @@ use crate::config::Config;
 const SAMPLE: &str = include_str!("../../site.example.toml");
 
 fn with_rules(rules: &str) -> Result<Policy, String> {
-    Config::parse(&format!("{SAMPLE}\n{rules}"), Path::new("/etc/qhaul")).map(|config| config.policy)
+    Config::parse(&format!("{SAMPLE}\n{rules}"), Path::new("/etc/qhaul"))
+        .map(|mut config| config.links.remove(0).policy)
 }
 
 fn policy(rules: &str) -> Policy {

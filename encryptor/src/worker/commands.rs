@@ -1,11 +1,17 @@
 //! A worker's last step: to do what the control thread says, and to make keys ahead for what it said.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Command, Event, PortReport, Side, Transforms, Worker};
+use super::settle::{Side, enqueue, kick};
+use super::{
+    Command, Event, LinkCommand, LinkEvent, LinkNumber, PortReport, Wiring, Worker, WorkerLink, note_tx_flows,
+};
 use crate::counters::Tally;
+use crate::policy::Policy;
 use crate::protect::{Inside, Protect};
 use crate::spi::Epoch;
+use crate::tunnel::PlainSide;
 use crate::xsk::Frame;
 
 /// The longest that a new epoch waits for keys that are derived ahead; the rest follows while it is in use.
@@ -22,106 +28,138 @@ impl Worker {
     }
 
     fn apply(&mut self, command: Command, now: Instant) -> Result<(), crate::xsk::Error> {
-        let Transforms { protect, unprotect, .. } = &mut self.transforms;
         match command {
-            Command::InstallTx(epoch) => {
-                if let Some(unused) = protect.install(epoch) {
-                    self.tell(Event::TxRetired(unused));
-                }
-            }
-            Command::Probe(epoch) => {
-                self.probe(0, |protect, frame| protect.probe(epoch, frame))?;
-            }
-            Command::ProbePath(bytes) => {
-                let bytes = bytes as usize;
-                self.probe(bytes, |protect, frame| protect.path_probe(bytes, frame))?;
-            }
-            Command::SwitchTx(epoch) => self.switching = Some(epoch),
-            Command::WithdrawTx => {
-                self.switching = None;
-                for epoch in protect.withdraw().into_iter().flatten() {
-                    self.tell(Event::TxRetired(epoch));
-                }
-            }
-            Command::InstallRx(epoch) => {
-                let number = epoch.epoch();
-                self.told &= !(1 << number.index());
-                if let Some(old) = unprotect.install(epoch) {
-                    self.tell(Event::RxRetired(old));
-                }
-                self.installing = Some((number, Some(now + AHEAD_WITHIN)));
-            }
-            Command::RetireRx(epoch) => {
-                self.installing.take_if(|(installing, _)| *installing == epoch);
-                if let Some(old) = unprotect.retire(epoch) {
-                    self.tell(Event::RxRetired(old));
-                }
-            }
-            Command::SetPolicy(policy) => {
-                let old = [protect.set_policy(policy.clone()), unprotect.set_policy(policy)];
-                self.tell(Event::PolicyReplaced(old));
-            }
-            Command::PlainSide(side) => {
-                let ingress = match protect.inside_mut() {
-                    Inside::Frames => None,
-                    Inside::Packets(ingress) => Some(ingress.follow(side.clone())),
-                };
-                let egress = unprotect.egress_mut().map(|egress| egress.follow(side));
-                self.tell(Event::PlainSideRetired([ingress, egress]));
-            }
+            Command::Link(number, command) => self.apply_to(number, command, now)?,
+            Command::AddLink(link) => self.links.add(link),
+            Command::RemoveLink(number) => self.remove_link(number),
+            Command::SetPolicies(policies) => self.set_policies(policies),
+            Command::PlainSide(side) => self.follow(&side),
             Command::Report => self.report(),
             Command::Stop => self.stopped = true,
         }
         Ok(())
     }
 
+    fn apply_to(
+        &mut self,
+        number: LinkNumber,
+        command: LinkCommand,
+        now: Instant,
+    ) -> Result<(), crate::xsk::Error> {
+        let Some(place) = self.links.place(number) else { return Ok(()) };
+        let (link, wiring) = (self.links.get_mut(place), &self.wiring);
+        match command {
+            LinkCommand::InstallTx(epoch) => {
+                if let Some(unused) = link.protect.install(epoch) {
+                    wiring.tell_of(number, LinkEvent::TxRetired(unused));
+                }
+            }
+            LinkCommand::Probe(epoch) => {
+                self.probe(place, 0, |protect, frame| protect.probe(epoch, frame))?;
+            }
+            LinkCommand::ProbePath(bytes) => {
+                let bytes = bytes as usize;
+                self.probe(place, bytes, |protect, frame| protect.path_probe(bytes, frame))?;
+            }
+            LinkCommand::SwitchTx(epoch) => link.switching = Some(epoch),
+            LinkCommand::WithdrawTx => withdraw(link, wiring),
+            LinkCommand::InstallRx(epoch) => {
+                let installed = epoch.epoch();
+                link.told &= !(1 << installed.index());
+                if let Some(old) = link.unprotect.install(epoch) {
+                    wiring.tell_of(number, LinkEvent::RxRetired(old));
+                }
+                link.installing = Some((installed, Some(now + AHEAD_WITHIN)));
+            }
+            LinkCommand::RetireRx(epoch) => retire(link, epoch, wiring),
+        }
+        Ok(())
+    }
+
+    fn remove_link(&mut self, number: LinkNumber) {
+        let Some(place) = self.links.place(number) else { return };
+        let mut link = self.links.remove(place);
+        withdraw(&mut link, &self.wiring);
+        Epoch::all().for_each(|epoch| retire(&mut link, epoch, &self.wiring));
+        self.wiring.tell(Event::LinkRemoved(link));
+    }
+
+    fn set_policies(&mut self, mut policies: Vec<(LinkNumber, Arc<Policy>)>) {
+        let last = policies.len();
+        let place_of = |number| policies.iter().position(|(named, _)| *named == number).unwrap_or(last);
+        self.links.arrange(place_of);
+        for (number, policy) in &mut policies {
+            if let Some(place) = self.links.place(*number) {
+                let link = self.links.get_mut(place);
+                link.unprotect.set_policy(policy.clone());
+                *policy = link.protect.set_policy(policy.clone());
+            }
+        }
+        self.wiring.tell(Event::PoliciesReplaced(policies));
+    }
+
+    fn follow(&mut self, side: &Arc<PlainSide>) {
+        for link in self.links.iter_mut() {
+            let ingress = match link.protect.inside_mut() {
+                Inside::Frames => None,
+                Inside::Packets(ingress) => Some(ingress.follow(side.clone())),
+            };
+            let egress = link.unprotect.egress_mut().map(|egress| egress.follow(side.clone()));
+            self.wiring.tell(Event::PlainSideRetired([ingress, egress]));
+        }
+    }
+
     /// Sends what `make` makes of a frame with room for `bytes`.
     fn probe(
         &mut self,
+        link: usize,
         bytes: usize,
         make: impl FnOnce(&mut Protect, &mut Frame) -> bool,
     ) -> Result<(), crate::xsk::Error> {
         let Some(mut frame) = self.queues.umem.alloc_for(bytes) else { return Ok(()) };
-        if !make(&mut self.transforms.protect, &mut frame) {
+        let link = self.links.get_mut(link);
+        if !make(&mut link.protect, &mut frame) {
             self.queues.umem.free(frame);
             return Ok(());
         }
         self.outbox.push(frame);
-        let sent = self.send(Side::Cipher, 0)?;
-        self.wiring.counters.add(Tally::Probes, sent);
-        Ok(())
+        enqueue(&mut self.queues, &mut self.outbox, &link.counters, (Side::Cipher, 0), Tally::Probes)?;
+        kick(&mut self.queues.cipher[0])
     }
 
-    /// Derives keys of the newest receiving epoch, and tells of it when they are there. Whether more are left.
+    /// Derives up to `count` keys of the links' newest receiving epochs, each link its share of them and one at least, and tells of an
+    /// epoch when they are there. Whether more are left.
     pub(super) fn derive_ahead(&mut self, now: Instant, count: usize) -> bool {
-        let Some((epoch, untold)) = self.installing else { return false };
-        let more = self.transforms.unprotect.derive_ahead(epoch, count);
-        let tell = untold.is_some_and(|latest| !more || now >= latest);
-        if tell {
-            self.tell(Event::RxInstalled(epoch));
+        let share = share_of(count, self.ahead[0]);
+        let mut busy = 0;
+        for link in self.links.iter_mut() {
+            let Some((epoch, untold)) = link.installing else { continue };
+            let more = link.unprotect.derive_ahead(epoch, share);
+            let tell = untold.is_some_and(|latest| !more || now >= latest);
+            if tell {
+                self.wiring.tell_of(link.number, LinkEvent::RxInstalled(epoch));
+            }
+            link.installing = more.then_some((epoch, untold.filter(|_| !tell)));
+            busy += usize::from(more);
         }
-        self.installing = more.then_some((epoch, untold.filter(|_| !tell)));
-        more
+        self.ahead[0] = busy;
+        busy > 0
     }
 
-    /// Carries flows over to the installed sending epoch, and switches to it when that is done. Whether more are left.
+    /// Carries up to `count` flows over to the links' installed sending epochs, shared in the same way, and switches to an epoch when
+    /// all are there. Whether more are left.
     pub(super) fn carry(&mut self, count: usize) -> bool {
-        let more = self.transforms.protect.carry(count);
-        if let Some(epoch) = self.switching.take_if(|_| !more) {
-            self.switch(epoch);
+        let share = share_of(count, self.ahead[1]);
+        let mut busy = 0;
+        for link in self.links.iter_mut() {
+            let more = link.protect.carry(share);
+            if let Some(epoch) = link.switching.take_if(|_| !more) {
+                switch(link, epoch, &self.wiring);
+            }
+            busy += usize::from(more);
         }
-        more
-    }
-
-    fn switch(&mut self, epoch: Epoch) {
-        let (switched, old) = self.transforms.protect.switch(epoch);
-        if let Some(old) = old {
-            self.tell(Event::TxRetired(old));
-        }
-        if switched {
-            self.note_tx_flows();
-            self.tell(Event::TxSwitched(epoch));
-        }
+        self.ahead[1] = busy;
+        busy > 0
     }
 
     fn report(&mut self) {
@@ -133,6 +171,36 @@ impl Worker {
             kernel: port.statistics().unwrap_or_default(),
         });
         let report = report.collect();
-        self.tell(Event::Report(report));
+        self.wiring.tell(Event::Report(report));
+    }
+}
+
+/// What each of so many links gets: epochs of many links may come at one moment, and packets are not to wait for all of them.
+fn share_of(count: usize, links: usize) -> usize {
+    (count / links.max(1)).max(1)
+}
+
+fn withdraw(link: &mut WorkerLink, wiring: &Wiring) {
+    link.switching = None;
+    for epoch in link.protect.withdraw().into_iter().flatten() {
+        wiring.tell_of(link.number, LinkEvent::TxRetired(epoch));
+    }
+}
+
+fn retire(link: &mut WorkerLink, epoch: Epoch, wiring: &Wiring) {
+    link.installing.take_if(|(installing, _)| *installing == epoch);
+    if let Some(old) = link.unprotect.retire(epoch) {
+        wiring.tell_of(link.number, LinkEvent::RxRetired(old));
+    }
+}
+
+fn switch(link: &mut WorkerLink, epoch: Epoch, wiring: &Wiring) {
+    let (switched, old) = link.protect.switch(epoch);
+    if let Some(old) = old {
+        wiring.tell_of(link.number, LinkEvent::TxRetired(old));
+    }
+    if switched {
+        note_tx_flows(link);
+        wiring.tell_of(link.number, LinkEvent::TxSwitched(epoch));
     }
 }

@@ -6,20 +6,41 @@ use std::sync::Arc;
 use crossbeam::channel::{Receiver, Sender};
 use mio::Waker;
 
+use super::link::LinkWork;
 use crate::counters::Counters;
-use crate::fit::Fit;
 use crate::flows::{RxEpoch, TxEpoch};
 use crate::handover::Handover;
 use crate::policy::Policy;
-use crate::protect::Protect;
 use crate::spi::Epoch;
 use crate::tunnel::PlainSide;
-use crate::unprotect::Unprotect;
 use crate::xsk::{Port, PortCounters, Statistics, Umem};
+
+/// A link among those of a site. Given anew only when nothing is left of the link that had it.
+pub type LinkNumber = u8;
 
 /// What the control thread tells the worker. Applied between bursts, in order.
 #[derive(Debug)]
 pub enum Command {
+    /// Something about one link.
+    Link(LinkNumber, LinkCommand),
+    /// Work for one link more, behind all others.
+    AddLink(LinkWork),
+    /// Give back this link with all its epochs.
+    RemoveLink(LinkNumber),
+    /// From now on ask the links' policies in this order, and go by these. All at once: no frame meets some of the old ones and
+    /// some of the new.
+    SetPolicies(Vec<(LinkNumber, Arc<Policy>)>),
+    /// The plain side is like this now (mode `ip`).
+    PlainSide(Arc<PlainSide>),
+    /// Tell how the ports do.
+    Report,
+    /// Give everything back and end.
+    Stop,
+}
+
+/// What it tells of one link.
+#[derive(Debug)]
+pub enum LinkCommand {
     /// Install an epoch for sending; it is probed, then switched to.
     InstallTx(Box<TxEpoch>),
     /// Send a probe of the installed epoch.
@@ -34,19 +55,30 @@ pub enum Command {
     InstallRx(Box<RxEpoch>),
     /// Receive in this epoch no more.
     RetireRx(Epoch),
-    /// Go by this policy from now on.
-    SetPolicy(Arc<Policy>),
-    /// The plain side is like this now (mode `ip`).
-    PlainSide(Arc<PlainSide>),
-    /// Tell how the ports do.
-    Report,
-    /// Give everything back and end.
-    Stop,
 }
 
 /// What the worker tells the control thread.
 #[derive(Debug)]
 pub enum Event {
+    /// News of one link.
+    Link(LinkNumber, LinkEvent),
+    /// A link that is worked for no more; its epochs were given back before.
+    LinkRemoved(LinkWork),
+    /// Other policies are in force; those before are handed back, so that the worker never frees them.
+    PoliciesReplaced(Vec<(LinkNumber, Arc<Policy>)>),
+    /// A packet was for this next hop on the plain side, which is not resolved.
+    Wanted(IpAddr),
+    /// Tables of the plain side that are no longer used, to be freed where that takes no packet's time.
+    PlainSideRetired([Option<Arc<PlainSide>>; 2]),
+    /// How the ports do.
+    Report(Vec<PortReport>),
+    /// The worker cannot go on.
+    Failed(String),
+}
+
+/// What it tells of one link.
+#[derive(Debug)]
+pub enum LinkEvent {
     /// Traffic is sent in this epoch.
     TxSwitched(Epoch),
     /// A sending epoch that is no longer used, to be wiped.
@@ -57,20 +89,10 @@ pub enum Event {
     RxRetired(Box<RxEpoch>),
     /// A probe of this epoch proved genuine. Told once for each epoch installed.
     Probed(Epoch),
-    /// Another policy is in force; the one before is handed back, so that the worker never frees it.
-    PolicyReplaced([Arc<Policy>; 2]),
     /// A genuine padded dummy came, of so many bytes with its outer IP header.
     PathSeen(u32),
     /// A soft limit asks for the next epoch.
     RotationWish,
-    /// A packet was for this next hop on the plain side, which is not resolved.
-    Wanted(IpAddr),
-    /// Tables of the plain side that are no longer used, to be freed where that takes no packet's time.
-    PlainSideRetired([Option<Arc<PlainSide>>; 2]),
-    /// How the ports do.
-    Report(Vec<PortReport>),
-    /// The worker cannot go on.
-    Failed(String),
 }
 
 /// How one queue of one port does.
@@ -84,17 +106,6 @@ pub struct PortReport {
     pub port: PortCounters,
     /// What the kernel counted.
     pub kernel: Statistics,
-}
-
-/// The packet path of a worker.
-#[derive(Debug)]
-pub struct Transforms {
-    /// Plain to cipher.
-    pub protect: Protect,
-    /// Cipher to plain.
-    pub unprotect: Unprotect,
-    /// What does not fit.
-    pub fit: Fit,
 }
 
 /// The memory and the queues of a worker.
@@ -131,8 +142,8 @@ pub struct Wiring {
     pub events: Sender<(u8, Event)>,
     /// Wakes the control thread for events.
     pub control: Arc<Waker>,
-    /// What is counted.
-    pub counters: Arc<Counters>,
+    /// What is counted of frames that are of no link.
+    pub strays: Arc<Counters>,
     /// With several workers: how packets get to the owner of their flow.
     pub handover: Option<Handover>,
 }
@@ -142,6 +153,10 @@ impl Wiring {
         // The control thread outlives the worker; if it is gone, so is the process soon.
         let _ = self.events.send((self.number, event));
         let _ = self.control.wake();
+    }
+
+    pub(super) fn tell_of(&self, link: LinkNumber, event: LinkEvent) {
+        self.tell(Event::Link(link, event));
     }
 }
 

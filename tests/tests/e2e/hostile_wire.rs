@@ -165,7 +165,7 @@ impl Attack<'_> {
         self.expect("source_port", "another source port", &flipped(genuine, 35, 1))?;
         self.expect("xdp:other", "another destination port", &flipped(genuine, 37, 1))?;
         self.expect("xdp:malformed", "another UDP length", &flipped(genuine, 39, 1))?;
-        self.expect("bad_spi", "bit 31 of the SPI", &flipped(genuine, ESP_AT, 0x80))?;
+        self.expect("xdp:epoch_not_live", "bit 31 of the SPI", &flipped(genuine, ESP_AT, 0x80))?;
         self.expect("source_port", "another slot from the same port", &flipped(genuine, ESP_AT + 3, 1))
     }
 
@@ -177,16 +177,16 @@ impl Attack<'_> {
             frame(Side::A, port_of(spi), &esp)
         };
         let other_epoch = spi & 0x3ff_ffff | ((spi >> 26) % 31 + 1) << 26;
-        self.expect("epoch_unknown", "an epoch without keys", &packet(other_epoch))?;
-        self.expect("bad_spi", "epoch 0", &packet(spi & 0x3ff_ffff))?;
-        self.expect("bad_spi", "IKE's marker", &packet(0))?;
+        self.expect("xdp:epoch_not_live", "an epoch without keys", &packet(other_epoch))?;
+        self.expect("xdp:epoch_not_live", "epoch 0", &packet(spi & 0x3ff_ffff))?;
+        self.expect("xdp:epoch_not_live", "IKE's marker", &packet(0))?;
         self.expect("bad_spi", "a lane that nobody has", &packet(spi | 3 << 21))?;
         self.expect("bad_spi", "a slot beyond the table", &packet(spi | 0x1f_ffff))?;
         self.expect("icv", "a slot that was never seen", &packet(spi & !0x1f_ffff | (FREE_SLOT - 1)))?;
         let short = frame(Side::A, port_of(spi), &genuine[ESP_AT..ESP_AT + 16 + 17]);
         self.expect("truncated", "too short for trailer and ICV, with lengths that agree", &short)?;
         let empty = frame(Side::A, port_of(spi), &[]);
-        self.expect("truncated", "no ESP in the UDP", &empty)?;
+        self.expect("xdp:malformed", "no ESP in the UDP", &empty)?;
         let unseen = spi & !0x1f_ffff | (FREE_SLOT - 2);
         let largest = [&unseen.to_be_bytes()[..], &vec![0x5a; 1568]].concat();
         let largest = frame(Side::A, port_of(unseen), &largest);

@@ -10,6 +10,7 @@ mod crash;
 mod fail_closed;
 mod flood;
 mod hostile_wire;
+mod hub;
 mod ip_mode;
 mod many_flows;
 mod oracle;
