@@ -1,18 +1,21 @@
+//! Paced UDP that counts itself.
+
 use std::collections::HashSet;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, UdpSocket};
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
 use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
-use qhaul::lab::Topology;
-use qhaul::lab::ping::MARKER;
-use qhaul::lab::plan::{Node, Side};
 
-use crate::namespace::inside;
+use super::error::{LabError, Result, io_error};
+use super::namespace::inside;
+use super::ping::MARKER;
+use super::plan::{Node, Side};
+use super::topology::Topology;
 
 const PORT: u16 = 7000;
 /// Flows, each from a port of its own: enough that several queues get some of them.
@@ -63,21 +66,23 @@ impl Traffic {
         [source, destination]: [IpAddr; 2],
         rate: u32,
     ) -> Result<Traffic> {
-        let inbox = inside(topology, Node::Host(from.peer()), || {
+        let inbox = inside(topology, Node::Host(from.peer()), || -> io::Result<UdpSocket> {
             let socket = UdpSocket::bind((destination, PORT))?;
             socket.set_read_timeout(Some(Duration::from_millis(50)))?;
             // What this process does not read in time is not the encryptor's loss.
             setsockopt(&socket, RcvBufForce, &(16 << 20))?;
             Ok(socket)
         })?;
-        let outboxes = inside(topology, Node::Host(from), || {
-            let open = |_| -> Result<UdpSocket> {
+        let inbox = inbox.map_err(io_error(format!("cannot receive at {destination}")))?;
+        let outboxes = inside(topology, Node::Host(from), || -> io::Result<Vec<UdpSocket>> {
+            let open = |_| -> io::Result<UdpSocket> {
                 let socket = UdpSocket::bind((source, 0))?;
                 socket.connect((destination, PORT))?;
                 Ok(socket)
             };
-            (0..FLOWS).map(open).collect::<Result<Vec<_>>>()
+            (0..FLOWS).map(open).collect()
         })?;
+        let outboxes = outboxes.map_err(io_error(format!("cannot send from {source}")))?;
         let (stop, sent, received) = <(Arc<AtomicBool>, Arc<AtomicU64>, Arc<AtomicU64>)>::default();
         let sender = {
             let (stop, count) = (stop.clone(), sent.clone());
@@ -103,9 +108,8 @@ impl Traffic {
     /// Stops sending and waits for what is under way.
     pub fn finish(self) -> Result<Passed> {
         self.stop.store(true, Ordering::Relaxed);
-        let panicked = |_| anyhow!("the traffic panicked");
-        let sent = self.sender.join().map_err(panicked)??;
-        let arrivals = self.receiver.join().map_err(panicked)??;
+        let sent = self.sender.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+        let arrivals = self.receiver.join().unwrap_or_else(|panic| resume_unwind(panic))?;
         Ok(Passed { sent, arrivals })
     }
 }
@@ -145,14 +149,15 @@ impl Passed {
 }
 
 fn send(outboxes: &[UdpSocket], rate: u32, stop: &AtomicBool, count: &AtomicU64) -> Result<Vec<Instant>> {
-    let pace = Duration::from_secs(1) / rate;
+    let pace = Duration::from_secs(1) / rate.max(1);
     let mut sent = Vec::new();
     let mut next = Instant::now();
     while !stop.load(Ordering::Relaxed) {
         let number = sent.len();
         let datagram = datagram(number);
         sent.push(Instant::now());
-        outboxes[number % FLOWS].send(&datagram).with_context(|| format!("sending datagram {number}"))?;
+        let handed_over = outboxes[number % FLOWS].send(&datagram);
+        handed_over.map_err(io_error(format!("cannot send datagram {number}")))?;
         count.store(sent.len() as u64, Ordering::Relaxed);
         // A machine that was busy elsewhere makes the pace slower, never a burst.
         next = (next + pace).max(Instant::now());
@@ -174,14 +179,7 @@ fn receive(
         match inbox.recv(&mut buffer) {
             Ok(length) => {
                 last = Instant::now();
-                let number = u64::from_be_bytes(*buffer.first_chunk().context("eight bytes")?);
-                let genuine = number < sent.load(Ordering::Relaxed) + 1
-                    && buffer[..length] == datagram(number as usize);
-                anyhow::ensure!(
-                    genuine,
-                    "a datagram arrived that was never sent: {:02x?}",
-                    &buffer[..length.min(40)]
-                );
+                let number = genuine(&buffer[..length], sent.load(Ordering::Relaxed) + 1)?;
                 arrivals.push(Arrival { number, at: last });
                 count.store(arrivals.len() as u64, Ordering::Relaxed);
             }
@@ -192,9 +190,18 @@ fn receive(
                     return Ok(arrivals);
                 }
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(io_error("cannot receive datagrams")(error)),
         }
     }
+}
+
+/// The number of a datagram that arrived, if it is what was sent under this number, and below `end`.
+fn genuine(bytes: &[u8], end: u64) -> Result<u64> {
+    let number = bytes.first_chunk().map(|number| u64::from_be_bytes(*number));
+    number.filter(|number| *number < end && bytes == datagram(*number as usize)).ok_or_else(|| {
+        let detail = format!("it was never sent: {:02x?}", &bytes[..bytes.len().min(40)]);
+        LabError::Unreadable { what: "a datagram that arrived".to_owned(), detail }
+    })
 }
 
 /// The number, then the marker over and over; 64 to 1,400 bytes.
