@@ -63,8 +63,7 @@ pub(super) struct Forger {
 
 impl Forger {
     pub(super) fn new(kind: Kind, genuine: &[u8]) -> Result<Forger> {
-        ensure!(is_traffic(genuine), "the packet is no ESP in UDP");
-        let epoch = Epoch::try_from(genuine[ESP] >> 2).map_err(anyhow::Error::msg)?;
+        let epoch = epoch_of(genuine)?;
         Ok(Forger { kind, genuine: genuine.to_vec(), epoch, made: 0, random: 0x9e37_79b9_7f4a_7c15 })
     }
 
@@ -129,6 +128,11 @@ pub(super) fn is_traffic(frame: &[u8]) -> bool {
     let esp = frame.len() > BODY + 100 && frame[12..14] == [8, 0] && frame[IP + 9] == 17;
     esp && frame[UDP + 2..UDP + 4] == 4500_u16.to_be_bytes()
         && frame[ESP + 1..ESP + 4].iter().any(|byte| byte & 0x1f != 0)
+}
+
+fn epoch_of(genuine: &[u8]) -> Result<Epoch> {
+    ensure!(is_traffic(genuine), "the packet is no ESP in UDP");
+    Epoch::try_from(genuine[ESP] >> 2).map_err(anyhow::Error::msg)
 }
 
 fn write_spi(packet: &mut [u8], spi: Spi) {
