@@ -23,10 +23,11 @@ const FLOWS: usize = 16;
 /// Silence after which nothing is under way any more, once sending has ended.
 const SILENCE: Duration = Duration::from_millis(1500);
 
-/// Numbered UDP datagrams at a steady pace from one host to the other, over sixteen flows. Each carries the text that the
+/// Numbered UDP datagrams at a steady pace from one host to the other, over sixteen flows unless told otherwise. Each carries the text that the
 /// eavesdropper looks for.
 #[derive(Debug)]
 pub struct Traffic {
+    flows: usize,
     stop: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
     received: Arc<AtomicU64>,
@@ -37,6 +38,8 @@ pub struct Traffic {
 /// What passed.
 #[derive(Clone, Debug)]
 pub struct Passed {
+    /// Flows, taken in turn.
+    pub flows: usize,
     /// When each datagram was sent, by its number.
     pub sent: Vec<Instant>,
     /// Each that arrived, in the order in which they did.
@@ -55,15 +58,25 @@ pub struct Arrival {
 impl Traffic {
     /// Starts sending from one host to the other, `rate` datagrams a second.
     pub fn start(topology: &Topology, from: Side, rate: u32) -> Result<Traffic> {
+        Traffic::of_flows(topology, from, FLOWS, rate)
+    }
+
+    /// The same over so many flows.
+    pub fn of_flows(topology: &Topology, from: Side, flows: usize, rate: u32) -> Result<Traffic> {
         let addresses = [from.host_v4(), from.peer().host_v4()].map(IpAddr::from);
-        Traffic::between(topology, from, addresses, rate)
+        Traffic::open(topology, from, addresses, flows, rate)
     }
 
     /// The same from one address of that host to one of the other.
-    pub fn between(
+    pub fn between(topology: &Topology, from: Side, addresses: [IpAddr; 2], rate: u32) -> Result<Traffic> {
+        Traffic::open(topology, from, addresses, FLOWS, rate)
+    }
+
+    fn open(
         topology: &Topology,
         from: Side,
         [source, destination]: [IpAddr; 2],
+        flows: usize,
         rate: u32,
     ) -> Result<Traffic> {
         let inbox = inside(topology, Node::Host(from.peer()), || -> io::Result<UdpSocket> {
@@ -80,7 +93,7 @@ impl Traffic {
                 socket.connect((destination, PORT))?;
                 Ok(socket)
             };
-            (0..FLOWS).map(open).collect()
+            (0..flows.max(1)).map(open).collect()
         })?;
         let outboxes = outboxes.map_err(io_error(format!("cannot send from {source}")))?;
         let (stop, sent, received) = <(Arc<AtomicBool>, Arc<AtomicU64>, Arc<AtomicU64>)>::default();
@@ -92,7 +105,7 @@ impl Traffic {
             let (stop, sent, count) = (stop.clone(), sent.clone(), received.clone());
             thread::spawn(move || receive(&inbox, &stop, &sent, &count))
         };
-        Ok(Traffic { stop, sent, received, sender, receiver })
+        Ok(Traffic { flows: flows.max(1), stop, sent, received, sender, receiver })
     }
 
     /// Datagrams sent so far.
@@ -110,7 +123,7 @@ impl Traffic {
         self.stop.store(true, Ordering::Relaxed);
         let sent = self.sender.join().unwrap_or_else(|panic| resume_unwind(panic))?;
         let arrivals = self.receiver.join().unwrap_or_else(|panic| resume_unwind(panic))?;
-        Ok(Passed { sent, arrivals })
+        Ok(Passed { flows: self.flows, sent, arrivals })
     }
 }
 
@@ -134,11 +147,19 @@ impl Passed {
 
     /// Whether each flow's datagrams arrived in the order in which they were sent.
     pub fn in_order(&self) -> bool {
-        let mut last = [None; FLOWS];
-        self.arrivals.iter().all(|arrival| {
-            let before = last[arrival.number as usize % FLOWS].replace(arrival.number);
-            before.is_none_or(|before| before < arrival.number)
-        })
+        self.reordered().is_empty()
+    }
+
+    /// Datagrams that arrived behind one of their flow that was sent later.
+    pub fn reordered(&self) -> Vec<Arrival> {
+        let mut newest = vec![None; self.flows];
+        let is_late = |arrival: &&Arrival| {
+            let newest = &mut newest[arrival.number as usize % self.flows];
+            let late = newest.is_some_and(|newest| arrival.number <= newest);
+            *newest = (*newest).max(Some(arrival.number));
+            late
+        };
+        self.arrivals.iter().filter(is_late).copied().collect()
     }
 
     /// Time from `moment` to the first arrival of a datagram that was sent after it.
@@ -156,7 +177,7 @@ fn send(outboxes: &[UdpSocket], rate: u32, stop: &AtomicBool, count: &AtomicU64)
         let number = sent.len();
         let datagram = datagram(number);
         sent.push(Instant::now());
-        let handed_over = outboxes[number % FLOWS].send(&datagram);
+        let handed_over = outboxes[number % outboxes.len()].send(&datagram);
         handed_over.map_err(io_error(format!("cannot send datagram {number}")))?;
         count.store(sent.len() as u64, Ordering::Relaxed);
         // A machine that was busy elsewhere makes the pace slower, never a burst.
