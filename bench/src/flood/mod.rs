@@ -16,10 +16,11 @@ use qhaul::lab::{self, SiteConfig, Sites};
 use qhaul::status::{Rows, Status, ask};
 use serde::Serialize;
 
-use forge::{Forger, Kind, is_traffic};
+pub(crate) use forge::{Forger, Kind, is_traffic};
+pub(crate) use sender::send;
 
 /// Queues of each port, and workers of each site.
-const QUEUES: u16 = 2;
+pub(crate) const QUEUES: u16 = 2;
 
 /// What is forged.
 #[derive(clap::Args)]
@@ -117,7 +118,7 @@ fn flood_one(options: &Options, sites: &mut Sites, kind: Kind, genuine: &[u8]) -
     let backhaul = sites.topology().namespace(Node::Backhaul);
     let mut forger = Forger::new(kind, genuine)?;
     let time = Duration::from_secs(options.seconds);
-    let (forged, took) = sender::send(&backhaul, "wan-b", &mut forger, options.rate, time)?;
+    let (forged, took) = send(&backhaul, "wan-b", &mut forger, options.rate, time, |_| Ok(()))?;
     pause(Duration::from_millis(200))?;
     let passed = traffic.finish()?;
     let after = status(sites)?;
@@ -139,7 +140,7 @@ fn flood_one(options: &Options, sites: &mut Sites, kind: Kind, genuine: &[u8]) -
 }
 
 /// Whether a counter of drops is one of a full queue: of a socket, a ring or a worker's box.
-fn is_overflow(name: &str) -> bool {
+pub(crate) fn is_overflow(name: &str) -> bool {
     ["handover_full", "ring_full", "kernel_rx"].iter().any(|part| name.contains(part))
 }
 
