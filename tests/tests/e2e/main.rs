@@ -18,5 +18,6 @@ mod policy;
 mod rotation;
 mod secrecy;
 mod sizes;
+mod soak;
 mod transparency;
 mod weather;
