@@ -3,6 +3,7 @@
 mod flood;
 mod report;
 mod rig;
+mod soak;
 mod soft;
 mod wire;
 
@@ -27,6 +28,8 @@ enum Command {
     Wire(wire::Options),
     /// Two sites under forged packets of every kind, beside legitimate traffic that must not feel them.
     Flood(flood::Options),
+    /// Two sites for many minutes under rotations, floods, restarts and cuts: no frame is lost without a name, and memory stays flat.
+    Soak(soak::Options),
     /// One page with tables and plots from rows that the benches printed with --json.
     Report(report::Options),
     /// The wire bench's control: forwards frames between two ports.
@@ -40,6 +43,7 @@ fn main() -> anyhow::Result<()> {
         Command::SoftWork(work) => soft::instructions::work(&work),
         Command::Wire(options) => wire::run(&options.normal()),
         Command::Flood(options) => flood::run(&options),
+        Command::Soak(options) => soak::run(&options),
         Command::Report(options) => report::run(&options),
         Command::Forward(options) => wire::forward::run(&options),
     }

@@ -164,10 +164,11 @@ impl HubLab {
         let (hub, far) = (self.network.host(0), self.network.host(spoke));
         let [near_end, far_end] = [0, spoke].map(network::host_of).map(IpAddr::V4);
         let port = FIRST_PORT + u16::from(spoke);
-        match from_hub {
-            true => Traffic::between_namespaces([&hub, &far], [near_end, far_end], port, rate),
-            false => Traffic::between_namespaces([&far, &hub], [far_end, near_end], port, rate),
-        }
+        let (namespaces, ends) = match from_hub {
+            true => ([&hub[..], &far], [near_end, far_end]),
+            false => ([&far[..], &hub], [far_end, near_end]),
+        };
+        Ok(Traffic::between_namespaces(namespaces, ends, port, rate)?)
     }
 
     /// Removes everything, and says if something resisted.

@@ -2,12 +2,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use qhaul::lab::books::imbalance;
 use qhaul::lab::plan::{Node, Side};
 use qhaul::lab::wait::wait_for;
 use qhaul::lab::{Options, SiteConfig, Sites, Topology};
 use qhaul::status::Status;
-
-use crate::books::imbalance;
 
 /// How long a lab may take to get where it belongs. Never what is asserted: a lab that gets there late is well.
 pub const PATIENCE: Duration = Duration::from_secs(40);
@@ -34,13 +33,7 @@ impl TestLab {
         let prefix = prefix.into();
         let options = Options { prefix, bin_dir: bin_dir.clone(), queues, ..Options::default() };
         let lab = TestLab { sites: Sites::prepare(&options)?, bin_dir, finished: false };
-        for side in Side::BOTH {
-            let mac = side.peer().host_mac().map(|byte| format!("{byte:02x}")).join(":");
-            let address = side.peer().host_v4().to_string();
-            let argv =
-                ["ip", "neigh", "replace", &address, "lladdr", &mac, "dev", "eth0", "nud", "permanent"];
-            lab.topology().exec(Node::Host(side), &argv)?;
-        }
+        lab.topology().introduce_hosts()?;
         Ok(lab)
     }
 

@@ -5,8 +5,6 @@
 
 /// Both ends of the backhaul, listened to.
 pub mod backhaul;
-/// The books that each encryptor keeps over its frames: what came in went out or has a reason why not.
-pub mod books;
 /// Frames of every kind that a carrier may show, sound and broken, to be carried bit for bit.
 pub mod corpus;
 /// ESP from scratch, after RFC 4303 and RFC 4106, on another AES-GCM than the encryptor's.
@@ -29,8 +27,6 @@ pub mod queue_port;
 pub mod search;
 /// tcpdump at any interface.
 pub mod tap;
-/// Paced UDP that counts itself.
-pub mod traffic;
 
 pub use lab::TestLab;
-pub use qhaul::lab::raw_port;
+pub use qhaul::lab::{books, raw_port, traffic};

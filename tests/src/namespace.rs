@@ -1,10 +1,4 @@
-use std::fs::File;
-use std::panic::resume_unwind;
-use std::path::Path;
-use std::thread;
-
-use anyhow::{Context, Result};
-use nix::sched::{CloneFlags, setns};
+use anyhow::Result;
 use qhaul::lab::plan::Node;
 use qhaul::lab::{Topology, namespace};
 
@@ -15,16 +9,4 @@ pub fn inside<T: Send>(
     work: impl FnOnce() -> Result<T> + Send,
 ) -> Result<T> {
     namespace::inside(topology, node, work)?
-}
-
-/// The same in a namespace of any name.
-pub fn inside_named<T: Send>(name: &str, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    let namespace = File::open(Path::new("/run/netns").join(name)).context(name.to_owned())?;
-    thread::scope(|scope| {
-        let worker = scope.spawn(|| {
-            setns(namespace, CloneFlags::CLONE_NEWNET)?;
-            work()
-        });
-        worker.join().unwrap_or_else(|panic| resume_unwind(panic))
-    })
 }

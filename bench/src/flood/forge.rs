@@ -38,7 +38,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Kind; 10] = [
+    pub(crate) const ALL: [Kind; 10] = [
         Kind::RandomSpi,
         Kind::BadIcv,
         Kind::UnknownEpoch,
@@ -53,7 +53,7 @@ impl Kind {
 }
 
 /// Makes forged packets out of a genuine one.
-pub(super) struct Forger {
+pub(crate) struct Forger {
     kind: Kind,
     genuine: Vec<u8>,
     epoch: Epoch,
@@ -62,10 +62,16 @@ pub(super) struct Forger {
 }
 
 impl Forger {
-    pub(super) fn new(kind: Kind, genuine: &[u8]) -> Result<Forger> {
-        ensure!(is_traffic(genuine), "the packet is no ESP in UDP");
-        let epoch = Epoch::try_from(genuine[ESP] >> 2).map_err(anyhow::Error::msg)?;
+    pub(crate) fn new(kind: Kind, genuine: &[u8]) -> Result<Forger> {
+        let epoch = epoch_of(genuine)?;
         Ok(Forger { kind, genuine: genuine.to_vec(), epoch, made: 0, random: 0x9e37_79b9_7f4a_7c15 })
+    }
+
+    /// From here on out of another genuine packet, such as one of the epoch in use now.
+    pub(crate) fn renew(&mut self, genuine: &[u8]) -> Result<()> {
+        self.epoch = epoch_of(genuine)?;
+        self.genuine = genuine.to_vec();
+        Ok(())
     }
 
     /// The queue that the next packet is sent on.
@@ -125,10 +131,15 @@ impl Forger {
 }
 
 /// Whether a frame is ESP in UDP, and no probe.
-pub(super) fn is_traffic(frame: &[u8]) -> bool {
+pub(crate) fn is_traffic(frame: &[u8]) -> bool {
     let esp = frame.len() > BODY + 100 && frame[12..14] == [8, 0] && frame[IP + 9] == 17;
     esp && frame[UDP + 2..UDP + 4] == 4500_u16.to_be_bytes()
         && frame[ESP + 1..ESP + 4].iter().any(|byte| byte & 0x1f != 0)
+}
+
+fn epoch_of(genuine: &[u8]) -> Result<Epoch> {
+    ensure!(is_traffic(genuine), "the packet is no ESP in UDP");
+    Epoch::try_from(genuine[ESP] >> 2).map_err(anyhow::Error::msg)
 }
 
 fn write_spi(packet: &mut [u8], spi: Spi) {

@@ -1,26 +1,26 @@
 //! A hostile backhaul at work: forged packets of every kind at a rate, beside legitimate traffic that must not feel them.
 
 mod forge;
-mod legit;
 mod sender;
 
-use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use qhaul::lab::capture::Capture;
+use qhaul::lab::footprint::Footprint;
 use qhaul::lab::for_each_frame;
 use qhaul::lab::plan::{Node, Side};
+use qhaul::lab::traffic::Traffic;
 use qhaul::lab::wait::{catch_signals, pause};
 use qhaul::lab::{self, SiteConfig, Sites};
 use qhaul::status::{Rows, Status, ask};
 use serde::Serialize;
 
-use forge::{Forger, Kind};
-use legit::Legit;
+pub(crate) use forge::{Forger, Kind, is_traffic};
+pub(crate) use sender::send;
 
 /// Queues of each port, and workers of each site.
-const QUEUES: u16 = 2;
+pub(crate) const QUEUES: u16 = 2;
 
 /// What is forged.
 #[derive(clap::Args)]
@@ -112,45 +112,48 @@ fn flood(options: &Options, sites: &mut Sites) -> Result<()> {
 
 fn flood_one(options: &Options, sites: &mut Sites, kind: Kind, genuine: &[u8]) -> Result<Row> {
     let before = status(sites)?;
-    let memory_before = resident(&before)?;
-    let legit = Legit::start(sites.topology(), options.traffic)?;
+    let memory_before = Footprint::of(before.pid)?.resident_kib;
+    let traffic = Traffic::start(sites.topology(), Side::A, options.traffic)?;
     pause(Duration::from_millis(200))?;
     let backhaul = sites.topology().namespace(Node::Backhaul);
     let mut forger = Forger::new(kind, genuine)?;
     let time = Duration::from_secs(options.seconds);
-    let (forged, took) = sender::send(&backhaul, "wan-b", &mut forger, options.rate, time)?;
+    let (forged, took) = send(&backhaul, "wan-b", &mut forger, options.rate, time, |_| Ok(()))?;
     pause(Duration::from_millis(200))?;
-    let (sent, received) = legit.finish()?;
+    let passed = traffic.finish()?;
     let after = status(sites)?;
     let (then, now) = (drops(&before), drops(&after));
     let grown = now.into_iter().map(|(name, count)| (count - then.get(&name).copied().unwrap_or(0), name));
     let drops: Rows = grown.filter(|(count, _)| *count > 0).map(|(count, name)| (name, count)).collect();
-    let queue =
-        |name: &str| ["handover_full", "ring_full", "kernel_rx"].iter().any(|part| name.contains(part));
     Ok(Row {
         bench: "flood",
         kind,
         forged,
         forged_pps: forged as f64 / took.as_secs_f64(),
-        sent,
-        lost: sent - received,
-        overflowed: drops.iter().filter(|(name, _)| queue(name)).map(|(_, count)| count).sum(),
+        sent: passed.sent.len() as u64,
+        lost: passed.lost().len() as u64,
+        overflowed: drops.iter().filter(|(name, _)| is_overflow(name)).map(|(_, count)| count).sum(),
         memory_before,
-        memory_after: resident(&after)?,
+        memory_after: Footprint::of(after.pid)?.resident_kib,
         drops,
     })
+}
+
+/// Whether a counter of drops is one of a full queue: of a socket, a ring or a worker's box.
+pub(crate) fn is_overflow(name: &str) -> bool {
+    ["handover_full", "ring_full", "kernel_rx"].iter().any(|part| name.contains(part))
 }
 
 /// One packet of traffic, as an eavesdropper gets it.
 fn capture_genuine(sites: &Sites, rate: u32) -> Result<Vec<u8>> {
     let capture = Capture::start(sites.topology(), "genuine")?;
-    let legit = Legit::start(sites.topology(), rate)?;
+    let traffic = Traffic::start(sites.topology(), Side::A, rate)?;
     pause(Duration::from_millis(500))?;
-    legit.finish()?;
+    traffic.finish()?;
     let captured = capture.finish()?;
     let mut found = None;
     for_each_frame(&captured.files[0], |frame| {
-        if forge::is_traffic(frame) && found.is_none() {
+        if is_traffic(frame) && found.is_none() {
             found = Some(frame.to_vec());
         }
     })?;
@@ -175,11 +178,4 @@ fn drops(status: &Status) -> Rows {
         }
     }
     rows
-}
-
-/// Memory in use by a process, in KiB.
-fn resident(status: &Status) -> Result<u64> {
-    let text = fs::read_to_string(format!("/proc/{}/status", status.pid))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    line.trim().trim_end_matches(" kB").parse().context("VmRSS")
 }

@@ -14,13 +14,14 @@ const RING: u32 = 1024;
 /// Packets handed to the kernel in one go.
 const BURST: u64 = 32;
 
-/// How many were sent, and how long it took.
-pub(super) fn send(
+/// How many were sent, and how long it took. `renew` is asked in front of each burst whether there is a better genuine packet.
+pub(crate) fn send(
     namespace: &str,
     interface: &str,
     forger: &mut Forger,
     rate: u32,
     time: Duration,
+    renew: impl FnMut(&mut Forger) -> Result<()>,
 ) -> Result<(u64, Duration)> {
     within(namespace, || {
         let mut umem = Umem::new(RING * 4, 4096)?;
@@ -28,7 +29,7 @@ pub(super) fn send(
         let sizes = PortConfig { rx, tx, fill, completion, bind, ..PortConfig::default() };
         let queues: Vec<(&str, u32)> = (0..u32::from(QUEUES)).map(|queue| (interface, queue)).collect();
         let mut ports = Port::open_all(&mut umem, &queues, &sizes)?;
-        let sent = pour(&mut umem, &mut ports, forger, rate, time);
+        let sent = pour(&mut umem, &mut ports, forger, rate, time, renew);
         for port in ports {
             port.close(&mut umem);
         }
@@ -42,10 +43,12 @@ fn pour(
     forger: &mut Forger,
     rate: u32,
     time: Duration,
+    mut renew: impl FnMut(&mut Forger) -> Result<()>,
 ) -> Result<(u64, Duration)> {
     let (start, mut made, mut sent) = (Instant::now(), 0, 0);
     while start.elapsed() < time {
         check_interrupt()?;
+        renew(forger)?;
         let due = match rate {
             0 => made + BURST,
             rate => (start.elapsed().as_secs_f64() * f64::from(rate)) as u64,

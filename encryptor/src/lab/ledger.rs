@@ -19,6 +19,7 @@ pub struct Ledger {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct HostFrames {
     sent: u64,
+    dropped: u64,
     received: u64,
 }
 
@@ -66,6 +67,11 @@ impl Ledger {
         self.hosts[side.index()].sent
     }
 
+    /// Those of them that the host's own queue or cable dropped.
+    pub fn dropped_by(&self, side: Side) -> u64 {
+        self.hosts[side.index()].dropped
+    }
+
     /// Frames that a host has received.
     pub fn received_by(&self, side: Side) -> u64 {
         self.hosts[side.index()].received
@@ -89,6 +95,7 @@ impl HostFrames {
         let dropped = count(&link, "/stats64/tx/dropped")? + count(&qdisc, "/drops")?;
         Ok(Self {
             sent: count(&link, "/stats64/tx/packets")? + dropped,
+            dropped,
             received: count(&link, "/stats64/rx/packets")?,
         })
     }
@@ -122,7 +129,7 @@ mod tests {
     use super::*;
 
     fn ledger(a: (u64, u64), b: (u64, u64)) -> Ledger {
-        Ledger { hosts: [a, b].map(|(sent, received)| HostFrames { sent, received }) }
+        Ledger { hosts: [a, b].map(|(sent, received)| HostFrames { sent, dropped: 0, received }) }
     }
 
     #[test]

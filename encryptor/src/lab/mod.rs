@@ -6,6 +6,8 @@
 
 use std::path::PathBuf;
 
+/// The books that each encryptor keeps over its frames.
+pub mod books;
 /// tcpdump on the backhaul.
 pub mod capture;
 mod command;
@@ -15,6 +17,8 @@ pub mod eavesdrop;
 mod error;
 /// A file over HTTP.
 pub mod fetch;
+/// What a process holds of the host.
+pub mod footprint;
 /// iperf3 between the hosts.
 pub mod iperf;
 /// Frames counted by the kernel.
@@ -44,6 +48,8 @@ mod sites;
 mod stand;
 mod status;
 mod topology;
+/// Paced UDP that counts itself.
+pub mod traffic;
 mod trail;
 /// Bounded waiting.
 pub mod wait;

@@ -13,7 +13,12 @@ use super::topology::Topology;
 
 /// Runs `work` on a thread inside a node's network namespace and gives what it gave. Sockets that it opens stay there.
 pub fn inside<T: Send>(topology: &Topology, node: Node, work: impl FnOnce() -> T + Send) -> Result<T> {
-    let path = Path::new("/run/netns").join(topology.namespace(node));
+    inside_named(&topology.namespace(node), work)
+}
+
+/// The same in a namespace of any name.
+pub fn inside_named<T: Send>(name: &str, work: impl FnOnce() -> T + Send) -> Result<T> {
+    let path = Path::new("/run/netns").join(name);
     let namespace = File::open(&path).map_err(io_error(format!("cannot open {}", path.display())))?;
     let entered = thread::scope(|scope| {
         let worker = scope.spawn(|| setns(namespace, CloneFlags::CLONE_NEWNET).map(|()| work()));

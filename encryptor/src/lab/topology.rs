@@ -116,6 +116,15 @@ impl Topology {
         words(&format!("ip -n {ns} link set clear up")).map(drop)
     }
 
+    /// Tells the hosts each other's hardware addresses, so that they send whether they are heard or not, and never ask.
+    pub fn introduce_hosts(&self) -> Result<()> {
+        Side::BOTH.into_iter().try_for_each(|side| {
+            let (address, mac) = (side.peer().host_v4(), mac_text(side.peer().host_mac()));
+            let neighbour = format!("ip neigh replace {address} lladdr {mac} dev eth0 nud permanent");
+            words_in(&self.namespace(Node::Host(side)), &[&neighbour])
+        })
+    }
+
     /// Takes the hosts' addresses away, so that their kernels answer nothing and say nothing by themselves.
     pub fn silence_hosts(&self) -> Result<()> {
         Side::BOTH.into_iter().try_for_each(|side| {

@@ -73,7 +73,7 @@ fn scapy_opens_every_packet_and_finds_what_the_host_sent_one_hop_on() -> Result<
     let pairs = addresses(Side::A).into_iter().zip(addresses(Side::B));
     let traffic = pairs
         .map(|(from, to)| Traffic::between(lab.topology(), Side::A, [from, to], 100))
-        .collect::<Result<Vec<_>>>()?;
+        .collect::<Result<Vec<_>, _>>()?;
     pause(Duration::from_secs(2))?;
     let mut sent = 0;
     for traffic in traffic {

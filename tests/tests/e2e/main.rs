@@ -19,5 +19,6 @@ mod policy;
 mod rotation;
 mod secrecy;
 mod sizes;
+mod soak;
 mod transparency;
 mod weather;

@@ -1,10 +1,10 @@
 //! Key servers come and go while traffic flows: what the pool rides out, what it does not, and that all of it heals by itself.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use qhaul::lab::eavesdrop::Kind;
+use qhaul::lab::footprint::Footprint;
 use qhaul::lab::plan::Side;
 use qhaul::lab::wait::{pause, wait_for};
 use qhaul::lab::{SiteConfig, kme_toml};
@@ -96,14 +96,14 @@ fn a_thousand_rotations_at_a_tenth_of_a_second() -> Result<()> {
     // By then every buffer has grown to the size that the work needs.
     pause(Duration::from_secs(20))?;
     let before = both(&lab, "it is not active", |status| status.state == "active")?;
-    let early = Footprint::of_both(&mut lab)?;
+    let early = footprints(&mut lab)?;
     pause(Duration::from_secs(84))?;
     for (side, before) in Side::BOTH.into_iter().zip(&before) {
         let all = before.tx.switches.max(200) + 800;
         let done = |status: &Status| status.tx.switches >= all;
         lab.wait_status_for(5 * PATIENCE, side, "a thousand rotations did not come", done)?;
     }
-    for (early, late) in early.into_iter().zip(Footprint::of_both(&mut lab)?) {
+    for (early, late) in early.into_iter().zip(footprints(&mut lab)?) {
         println!("from {early:?} to {late:?}");
         ensure!(late.resident_kib < early.resident_kib + 2048, "memory grew from {early:?} to {late:?}");
         ensure!(late.files <= early.files, "open files grew from {early:?} to {late:?}");
@@ -177,33 +177,22 @@ impl Part {
     }
 }
 
-/// What a process holds of the host.
-#[derive(Debug)]
-struct Footprint {
-    resident_kib: u64,
-    files: usize,
+fn footprints(lab: &mut TestLab) -> Result<[Footprint; 2]> {
+    let [a, b] = Side::BOTH.map(|side| footprint(lab, side));
+    Ok([a?, b?])
 }
 
-impl Footprint {
-    fn of_both(lab: &mut TestLab) -> Result<[Footprint; 2]> {
-        let [a, b] = Side::BOTH.map(|side| Footprint::of(lab, side));
-        Ok([a?, b?])
+/// The least of a second: a connection to the key server and one to the status socket come and go.
+fn footprint(lab: &mut TestLab, side: Side) -> Result<Footprint> {
+    let pid = lab.sites.encryptor(side).context("the encryptor runs")?.pid();
+    let mut least = Footprint::of(pid)?;
+    for _ in 0..20 {
+        pause(Duration::from_millis(50))?;
+        let now = Footprint::of(pid)?;
+        least.resident_kib = least.resident_kib.min(now.resident_kib);
+        least.files = least.files.min(now.files);
     }
-
-    /// The least of a second: a connection to the key server and one to the status socket come and go.
-    fn of(lab: &mut TestLab, side: Side) -> Result<Footprint> {
-        let pid = lab.sites.encryptor(side).context("the encryptor runs")?.pid();
-        let mut least = Footprint { resident_kib: u64::MAX, files: usize::MAX };
-        for _ in 0..20 {
-            let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-            let resident = line.trim().trim_end_matches(" kB").parse()?;
-            least.resident_kib = least.resident_kib.min(resident);
-            least.files = least.files.min(fs::read_dir(format!("/proc/{pid}/fd"))?.count());
-            pause(Duration::from_millis(50))?;
-        }
-        Ok(least)
-    }
+    Ok(least)
 }
 
 /// A lab at work whose flow keys nobody logs, as in operation; `keys` are lines of the key servers' `[keys]` section.

@@ -1,6 +1,8 @@
-use qhaul::counters::{Tally, is_tx};
-use qhaul::drops::DropReason;
-use qhaul::status::{Rows, Status};
+//! The books that each encryptor keeps over its frames: what came in went out or has a reason why not.
+
+use crate::counters::{Tally, is_tx};
+use crate::drops::DropReason;
+use crate::status::{Rows, Status};
 
 /// Ports' counters of what must never happen: descriptors that one side of a ring found wrong, and frames that the packet
 /// path should have refused by name.
@@ -43,7 +45,7 @@ pub fn imbalance(status: &Status) -> Option<String> {
     wrong.map(|(account, left, right)| format!("{account}: {left} is not {right}"))
 }
 
-/// A counter of one port's program; a name that it does not have is a mistake of the test.
+/// A counter of one port's program; a name that it does not have is the caller's mistake.
 pub fn xdp(status: &Status, port: &str, counter: &str) -> u64 {
     *status
         .xdp

@@ -1,18 +1,21 @@
+//! Paced UDP that counts itself.
+
 use std::collections::HashSet;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, UdpSocket};
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
 use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
-use qhaul::lab::Topology;
-use qhaul::lab::ping::MARKER;
-use qhaul::lab::plan::{Node, Side};
 
-use crate::namespace::{inside, inside_named};
+use super::error::{LabError, Result, io_error};
+use super::namespace::{inside, inside_named};
+use super::ping::MARKER;
+use super::plan::{Node, Side};
+use super::topology::Topology;
 
 const PORT: u16 = 7000;
 /// Flows, each from a port of its own: enough that several queues get some of them.
@@ -20,10 +23,11 @@ const FLOWS: usize = 16;
 /// Silence after which nothing is under way any more, once sending has ended.
 const SILENCE: Duration = Duration::from_millis(1500);
 
-/// Numbered UDP datagrams at a steady pace from one host to the other, over sixteen flows. Each carries the text that the
+/// Numbered UDP datagrams at a steady pace from one host to the other, over sixteen flows unless told otherwise. Each carries the text that the
 /// eavesdropper looks for.
 #[derive(Debug)]
 pub struct Traffic {
+    flows: usize,
     stop: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
     received: Arc<AtomicU64>,
@@ -34,6 +38,8 @@ pub struct Traffic {
 /// What passed.
 #[derive(Clone, Debug)]
 pub struct Passed {
+    /// Flows, taken in turn.
+    pub flows: usize,
     /// When each datagram was sent, by its number.
     pub sent: Vec<Instant>,
     /// Each that arrived, in the order in which they did.
@@ -52,20 +58,30 @@ pub struct Arrival {
 impl Traffic {
     /// Starts sending from one host to the other, `rate` datagrams a second.
     pub fn start(topology: &Topology, from: Side, rate: u32) -> Result<Traffic> {
+        Traffic::of_flows(topology, from, FLOWS, rate)
+    }
+
+    /// The same over so many flows.
+    pub fn of_flows(topology: &Topology, from: Side, flows: usize, rate: u32) -> Result<Traffic> {
         let addresses = [from.host_v4(), from.peer().host_v4()].map(IpAddr::from);
-        Traffic::between(topology, from, addresses, rate)
+        Traffic::open(topology, from, addresses, flows, rate)
     }
 
     /// The same from one address of that host to one of the other.
-    pub fn between(
+    pub fn between(topology: &Topology, from: Side, addresses: [IpAddr; 2], rate: u32) -> Result<Traffic> {
+        Traffic::open(topology, from, addresses, FLOWS, rate)
+    }
+
+    fn open(
         topology: &Topology,
         from: Side,
         [source, destination]: [IpAddr; 2],
+        flows: usize,
         rate: u32,
     ) -> Result<Traffic> {
         let inbox = inside(topology, Node::Host(from.peer()), || inbox(destination, PORT))?;
-        let outboxes = inside(topology, Node::Host(from), || outboxes(source, destination, PORT))?;
-        Ok(Traffic::through(inbox, outboxes, rate))
+        let outboxes = inside(topology, Node::Host(from), || outboxes(source, destination, PORT, flows))?;
+        Ok(Traffic::through(inbox?, outboxes?, rate))
     }
 
     /// The same between hosts of any namespaces, to a port of its own.
@@ -76,11 +92,12 @@ impl Traffic {
         rate: u32,
     ) -> Result<Traffic> {
         let inbox = inside_named(to, || inbox(destination, port))?;
-        let outboxes = inside_named(from, || outboxes(source, destination, port))?;
-        Ok(Traffic::through(inbox, outboxes, rate))
+        let outboxes = inside_named(from, || outboxes(source, destination, port, FLOWS))?;
+        Ok(Traffic::through(inbox?, outboxes?, rate))
     }
 
     fn through(inbox: UdpSocket, outboxes: Vec<UdpSocket>, rate: u32) -> Traffic {
+        let flows = outboxes.len();
         let (stop, sent, received) = <(Arc<AtomicBool>, Arc<AtomicU64>, Arc<AtomicU64>)>::default();
         let sender = {
             let (stop, count) = (stop.clone(), sent.clone());
@@ -90,7 +107,7 @@ impl Traffic {
             let (stop, sent, count) = (stop.clone(), sent.clone(), received.clone());
             thread::spawn(move || receive(&inbox, &stop, &sent, &count))
         };
-        Traffic { stop, sent, received, sender, receiver }
+        Traffic { flows, stop, sent, received, sender, receiver }
     }
 
     /// Datagrams sent so far.
@@ -106,10 +123,9 @@ impl Traffic {
     /// Stops sending and waits for what is under way.
     pub fn finish(self) -> Result<Passed> {
         self.stop.store(true, Ordering::Relaxed);
-        let panicked = |_| anyhow!("the traffic panicked");
-        let sent = self.sender.join().map_err(panicked)??;
-        let arrivals = self.receiver.join().map_err(panicked)??;
-        Ok(Passed { sent, arrivals })
+        let sent = self.sender.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+        let arrivals = self.receiver.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+        Ok(Passed { flows: self.flows, sent, arrivals })
     }
 }
 
@@ -133,11 +149,19 @@ impl Passed {
 
     /// Whether each flow's datagrams arrived in the order in which they were sent.
     pub fn in_order(&self) -> bool {
-        let mut last = [None; FLOWS];
-        self.arrivals.iter().all(|arrival| {
-            let before = last[arrival.number as usize % FLOWS].replace(arrival.number);
-            before.is_none_or(|before| before < arrival.number)
-        })
+        self.reordered().is_empty()
+    }
+
+    /// Datagrams that arrived behind one of their flow that was sent later.
+    pub fn reordered(&self) -> Vec<Arrival> {
+        let mut newest = vec![None; self.flows];
+        let is_late = |arrival: &&Arrival| {
+            let newest = &mut newest[arrival.number as usize % self.flows];
+            let late = newest.is_some_and(|newest| arrival.number <= newest);
+            *newest = (*newest).max(Some(arrival.number));
+            late
+        };
+        self.arrivals.iter().filter(is_late).copied().collect()
     }
 
     /// Time from `moment` to the first arrival of a datagram that was sent after it.
@@ -148,31 +172,36 @@ impl Passed {
 }
 
 fn inbox(address: IpAddr, port: u16) -> Result<UdpSocket> {
-    let socket = UdpSocket::bind((address, port))?;
-    socket.set_read_timeout(Some(Duration::from_millis(50)))?;
-    // What this process does not read in time is not the encryptor's loss.
-    setsockopt(&socket, RcvBufForce, &(16 << 20))?;
-    Ok(socket)
+    let open = || -> io::Result<UdpSocket> {
+        let socket = UdpSocket::bind((address, port))?;
+        socket.set_read_timeout(Some(Duration::from_millis(50)))?;
+        // What this process does not read in time is not the encryptor's loss.
+        setsockopt(&socket, RcvBufForce, &(16 << 20))?;
+        Ok(socket)
+    };
+    open().map_err(io_error(format!("cannot receive at {address}")))
 }
 
-fn outboxes(source: IpAddr, destination: IpAddr, port: u16) -> Result<Vec<UdpSocket>> {
-    let open = |_| -> Result<UdpSocket> {
+fn outboxes(source: IpAddr, destination: IpAddr, port: u16, flows: usize) -> Result<Vec<UdpSocket>> {
+    let open = |_| -> io::Result<UdpSocket> {
         let socket = UdpSocket::bind((source, 0))?;
         socket.connect((destination, port))?;
         Ok(socket)
     };
-    (0..FLOWS).map(open).collect()
+    let opened: io::Result<Vec<UdpSocket>> = (0..flows.max(1)).map(open).collect();
+    opened.map_err(io_error(format!("cannot send from {source}")))
 }
 
 fn send(outboxes: &[UdpSocket], rate: u32, stop: &AtomicBool, count: &AtomicU64) -> Result<Vec<Instant>> {
-    let pace = Duration::from_secs(1) / rate;
+    let pace = Duration::from_secs(1) / rate.max(1);
     let mut sent = Vec::new();
     let mut next = Instant::now();
     while !stop.load(Ordering::Relaxed) {
         let number = sent.len();
         let datagram = datagram(number);
         sent.push(Instant::now());
-        outboxes[number % FLOWS].send(&datagram).with_context(|| format!("sending datagram {number}"))?;
+        let handed_over = outboxes[number % outboxes.len()].send(&datagram);
+        handed_over.map_err(io_error(format!("cannot send datagram {number}")))?;
         count.store(sent.len() as u64, Ordering::Relaxed);
         // A machine that was busy elsewhere makes the pace slower, never a burst.
         next = (next + pace).max(Instant::now());
@@ -194,14 +223,7 @@ fn receive(
         match inbox.recv(&mut buffer) {
             Ok(length) => {
                 last = Instant::now();
-                let number = u64::from_be_bytes(*buffer.first_chunk().context("eight bytes")?);
-                let genuine = number < sent.load(Ordering::Relaxed) + 1
-                    && buffer[..length] == datagram(number as usize);
-                anyhow::ensure!(
-                    genuine,
-                    "a datagram arrived that was never sent: {:02x?}",
-                    &buffer[..length.min(40)]
-                );
+                let number = genuine(&buffer[..length], sent.load(Ordering::Relaxed) + 1)?;
                 arrivals.push(Arrival { number, at: last });
                 count.store(arrivals.len() as u64, Ordering::Relaxed);
             }
@@ -212,9 +234,18 @@ fn receive(
                     return Ok(arrivals);
                 }
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(io_error("cannot receive datagrams")(error)),
         }
     }
+}
+
+/// The number of a datagram that arrived, if it is what was sent under this number, and below `end`.
+fn genuine(bytes: &[u8], end: u64) -> Result<u64> {
+    let number = bytes.first_chunk().map(|number| u64::from_be_bytes(*number));
+    number.filter(|number| *number < end && bytes == datagram(*number as usize)).ok_or_else(|| {
+        let detail = format!("it was never sent: {:02x?}", &bytes[..bytes.len().min(40)]);
+        LabError::Unreadable { what: "a datagram that arrived".to_owned(), detail }
+    })
 }
 
 /// The number, then the marker over and over; 64 to 1,400 bytes.
