@@ -1,6 +1,7 @@
 //! `qhaul-bench`: what the packet path costs, beside a control in the same run.
 
 mod flood;
+mod peers;
 mod report;
 mod rig;
 mod soft;
@@ -22,6 +23,8 @@ enum Command {
     Soft(soft::Options),
     /// The lab's path under load: loss-free rate, overload, round trips, TCP and rotation, beside the kernel in clear and plain AF_XDP.
     Wire(wire::Options),
+    /// What a user would pick instead of qhaul, on the wire bench's topology and under its traffic, in turns.
+    Peers(peers::Options),
     /// Two sites under forged packets of every kind, beside legitimate traffic that must not feel them.
     Flood(flood::Options),
     /// One page with tables and plots from rows that the benches printed with --json.
@@ -35,6 +38,7 @@ fn main() -> anyhow::Result<()> {
     match Args::parse().command {
         Command::Soft(options) => soft::run(&options),
         Command::Wire(options) => wire::run(&options.normal()),
+        Command::Peers(options) => peers::run(&options),
         Command::Flood(options) => flood::run(&options),
         Command::Report(options) => report::run(&options),
         Command::Forward(options) => wire::forward::run(&options),
