@@ -13,6 +13,7 @@ mod qhaul;
 mod routes;
 mod row;
 mod standing;
+mod strongswan;
 mod tools;
 mod wireguard;
 
@@ -21,7 +22,7 @@ use std::time::Instant;
 use ::qhaul::lab::plan::Side;
 use ::qhaul::lab::wait::{catch_signals, check_interrupt};
 use ::qhaul::lab::{self, Sites};
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 pub(crate) use options::Options;
 use options::{INNER_MTU, WAN_MTU};
@@ -49,6 +50,7 @@ fn everyone() -> Vec<Box<dyn Peer>> {
         Box::new(qhaul::Qhaul),
         Box::new(wireguard::Go),
         Box::new(openvpn::OpenVpn),
+        Box::new(strongswan::StrongSwan),
         Box::new(wireguard::Kernel),
     ]
 }
@@ -69,13 +71,15 @@ fn measure_all(options: &Options, sites: &mut Sites) -> Result<Table> {
             let spent = started.elapsed().as_secs_f64();
             eprintln!("[{spent:5.0} s] round {round} of {}: {name}", options.rounds);
             let measured = measure::turn(options, sites, &contender, &mut table);
-            match measured.with_context(|| format!("{name}, round {round}")) {
+            match measured {
                 Ok(()) => still.push(contender),
-                Err(error) if contender.is_control() => return Err(error),
+                Err(error) if contender.is_control() => {
+                    return Err(error.context(format!("{name}, round {round}")));
+                }
                 // An hour's run is not to end because one of the others does.
                 Err(error) => {
                     check_interrupt()?;
-                    eprintln!("{name}: left out from here on: {error:#}");
+                    eprintln!("{name}: left out from round {round} on: {error:#}");
                 }
             }
         }
