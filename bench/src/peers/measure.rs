@@ -10,11 +10,13 @@ use qhaul::lab::plan::Side;
 use crate::wire::options::Size;
 use crate::wire::path::Path;
 
+use super::clear;
 use super::options::Options;
 use super::peer::{Contender, Peer};
 use super::routes;
 use super::row::Table;
 use super::standing::Standing;
+use super::watch::Watch;
 
 /// Measures and takes away, also what failed.
 pub(super) fn turn(
@@ -44,9 +46,13 @@ fn put_and_measure(
         routes::open(sites.topology(), standing)?;
     }
     peer.put(sites, standing)?;
+    let watch = Watch::start(sites.topology(), peer.name())?;
     let mut path = Path::open(sites, macs(sites, peer)?, options.effort())?;
     let mut add = |size: &str, figure, value| table.add(contender, size, figure, value);
-    let measured = options.sizes().iter().try_for_each(|size| measure(&mut path, standing, size, &mut add));
+    let sizes = options.sizes();
+    let measured = watch
+        .judge(peer.name() == clear::NAME)
+        .and_then(|()| sizes.iter().try_for_each(|size| measure(&mut path, standing, size, &mut add)));
     path.close()?;
     measured?;
     if options.tcp > 0 {

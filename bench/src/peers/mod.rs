@@ -15,6 +15,7 @@ mod row;
 mod standing;
 mod strongswan;
 mod tools;
+mod watch;
 mod wireguard;
 
 use std::time::Instant;

@@ -47,12 +47,11 @@ impl Path {
     pub(crate) fn open(sites: &Sites, macs: [[u8; 6]; 2], effort: Effort) -> Result<Path> {
         let open = |side| End::open(&sites.topology().namespace(Node::Host(side)), "eth0");
         let mut path = Path { near: open(Side::A)?, far: open(Side::B)?, macs, effort, trials: 0 };
-        let begun = Instant::now();
-        let size = Size { name: "64".to_owned(), bytes: vec![64] };
-        while path.trial(&size, 1000.0, Duration::from_millis(50), 0)?.received == 0 {
-            ensure!(begun.elapsed() < CROSS_WITHIN, "no frame crossed within {CROSS_WITHIN:?}");
+        match path.wait_crossing() {
+            Ok(()) => Ok(path),
+            // The next to stand between the hosts needs their interfaces.
+            Err(error) => path.close().and(Err(error)),
         }
-        Ok(path)
     }
 
     /// Gives the interfaces back.
@@ -108,5 +107,14 @@ impl Path {
             macs: self.macs,
         };
         trial::run(&mut self.near.line, &mut self.far.line, &load, self.trials)
+    }
+
+    fn wait_crossing(&mut self) -> Result<()> {
+        let begun = Instant::now();
+        let size = Size { name: "64".to_owned(), bytes: vec![64] };
+        while self.trial(&size, 1000.0, Duration::from_millis(50), 0)?.received == 0 {
+            ensure!(begun.elapsed() < CROSS_WITHIN, "no frame crossed within {CROSS_WITHIN:?}");
+        }
+        Ok(())
     }
 }
