@@ -4,6 +4,7 @@
 //! gets them from gateway b's. In clear the same two gateways route with the same routes.
 
 mod clear;
+mod macsec;
 mod measure;
 mod openvpn;
 mod options;
@@ -12,11 +13,13 @@ mod private;
 mod qhaul;
 mod routes;
 mod row;
+mod secgw;
 mod standing;
 mod strongswan;
 mod tools;
 mod watch;
 mod wireguard;
+mod xfrm;
 
 use std::time::Instant;
 
@@ -52,7 +55,10 @@ fn everyone() -> Vec<Box<dyn Peer>> {
         Box::new(wireguard::Go),
         Box::new(openvpn::OpenVpn),
         Box::new(strongswan::StrongSwan),
+        Box::new(secgw::Secgw),
         Box::new(wireguard::Kernel),
+        Box::new(xfrm::Xfrm),
+        Box::new(macsec::Macsec),
     ]
 }
 

@@ -31,7 +31,7 @@ impl Peer for OpenVpn {
     }
 
     fn version(&self) -> Result<String> {
-        tools::version("openvpn", "--version")
+        tools::version("openvpn", &["--version"])
     }
 
     fn configuration(&self) -> String {

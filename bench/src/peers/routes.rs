@@ -18,28 +18,31 @@ pub(super) fn open(topology: &Topology, standing: &mut Standing) -> Result<()> {
     Ok(())
 }
 
-/// Routes from host to host; `hop` says how a gateway reaches the other side, such as `dev tun0`. The hosts' ports are taken by
-/// the generator, which answers no ARP, so neighbours are told.
+/// Routes from host to host; `hop` says how a gateway reaches the other side, such as `dev tun0`.
 pub(super) fn lay(topology: &Topology, standing: &mut Standing, hop: impl Fn(Side) -> String) -> Result<()> {
     for side in Side::BOTH {
-        let (host, gateway) = (Node::Host(side), Node::Gateway(side));
         let (here, there) = (side.host_v4(), side.peer().host_v4());
-        let (mac, router) = (mac_text(side.host_mac()), mac_text(plain_mac(topology, side)?));
-        let mut ip = |node, add: &str, undo: &str| standing.ip(topology, node, add, undo);
+        let mac = mac_text(side.host_mac());
+        let mut ip = |add: &str, undo: &str| standing.ip(topology, Node::Gateway(side), add, undo);
         ip(
-            gateway,
             &format!("neigh replace {here} lladdr {mac} dev plain nud permanent"),
             &format!("neigh del {here} dev plain"),
         )?;
-        ip(
-            gateway,
-            &format!("route add {here}/32 dev plain scope link"),
-            &format!("route del {here}/32 dev plain"),
-        )?;
+        ip(&format!("route add {here}/32 dev plain scope link"), &format!("route del {here}/32 dev plain"))?;
         let hop = hop(side);
-        ip(gateway, &format!("route add {there}/32 {hop}"), &format!("route del {there}/32 {hop}"))?;
-        ip(
-            host,
+        ip(&format!("route add {there}/32 {hop}"), &format!("route del {there}/32 {hop}"))?;
+    }
+    tell_hosts(topology, standing)
+}
+
+/// To each host the other one is where its gateway is. The generator takes the hosts' ports and answers no ARP, so neighbours are
+/// told.
+pub(super) fn tell_hosts(topology: &Topology, standing: &mut Standing) -> Result<()> {
+    for side in Side::BOTH {
+        let (there, router) = (side.peer().host_v4(), mac_text(plain_mac(topology, side)?));
+        standing.ip(
+            topology,
+            Node::Host(side),
             &format!("neigh replace {there} lladdr {router} dev eth0 nud permanent"),
             &format!("neigh del {there} dev eth0"),
         )?;

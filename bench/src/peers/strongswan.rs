@@ -41,7 +41,7 @@ impl Peer for StrongSwan {
     }
 
     fn version(&self) -> Result<String> {
-        tools::version("charon", "--version")
+        tools::version("charon", &["--version"])
     }
 
     fn configuration(&self) -> String {

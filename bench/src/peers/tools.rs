@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
+use qhaul::lab::LabError;
 
 /// Places that root's PATH may lack.
 const PLACES: [&str; 4] = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/lib/ipsec"];
@@ -38,12 +39,13 @@ pub(super) fn path(name: &str) -> Result<String> {
     Ok(found.display().to_string())
 }
 
-/// The version in the first line that a program prints, whatever its exit code: OpenVPN's was 1 for a long time.
-pub(super) fn version(name: &str, argument: &str) -> Result<String> {
-    let output = Command::new(path(name)?).arg(argument).stdin(Stdio::null()).output();
-    let output = output.with_context(|| format!("cannot run `{name} {argument}`"))?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    number(&text).map(str::to_owned).with_context(|| format!("`{name} {argument}` tells no version: {text}"))
+/// The version that a program tells, whatever its exit code (OpenVPN's was 1 for a long time) and on whichever output.
+pub(super) fn version(name: &str, arguments: &[&str]) -> Result<String> {
+    let output = Command::new(path(name)?).args(arguments).stdin(Stdio::null()).output();
+    let output = output.with_context(|| format!("cannot run `{name}`"))?;
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    number(&text).map(str::to_owned).with_context(|| format!("`{name}` tells no version: {text}"))
 }
 
 /// The kernel's version.
@@ -52,15 +54,25 @@ pub(super) fn kernel() -> Result<String> {
     Ok(format!("Linux {}", release.trim()))
 }
 
+/// What a command said when it failed, without the command.
+pub(super) fn said(error: &LabError) -> String {
+    match error {
+        LabError::Command { stderr, .. } => {
+            stderr.trim_start_matches("Error: ").trim_end_matches('.').to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
 fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let places = std::env::split_paths(&path).chain(PLACES.map(PathBuf::from));
     places.map(|place| place.join(Path::new(name))).find(|file| file.is_file())
 }
 
-/// The first word of the first line that looks like a version: digits, a dot, more.
+/// The first word that looks like a version: digits, a dot, more.
 fn number(text: &str) -> Option<&str> {
-    let words = text.lines().next()?.split([' ', '/', ',']);
+    let words = text.split([' ', '/', ',', '\'', '\n']);
     words.map(|word| word.trim_start_matches(['v', 'U'])).find(|word| {
         let digits = word.bytes().take_while(u8::is_ascii_digit).count();
         digits > 0 && word[digits..].starts_with('.')
@@ -78,7 +90,8 @@ mod tests {
             ("OpenVPN 2.6.14 x86_64-pc-linux-gnu [SSL (OpenSSL)]\nlibrary versions: 3.0\n", "2.6.14"),
             ("Linux strongSwan 5.9.8\n", "5.9.8"),
             ("Linux strongSwan U5.9.8/K6.1.0\n", "5.9.8"),
-            ("ip utility, iproute2-6.1.0\nx 1.2", ""),
+            ("EAL: Detected CPU lcores: 2\nEAL: RTE Version: 'DPDK 22.11.11'\n", "22.11.11"),
+            ("ip utility, iproute2-6.1.0\n", ""),
             ("", ""),
         ] {
             assert_eq!(number(said).unwrap_or_default(), version, "{said}");
@@ -95,8 +108,15 @@ mod tests {
     }
 
     #[test]
+    fn what_a_kernel_lacks_is_told_without_the_command() {
+        let (command, stderr) = ("ip link add".to_owned(), "Error: Unknown device type.".to_owned());
+        assert_eq!(said(&LabError::Command { command, stderr }), "Unknown device type");
+        assert_eq!(said(&LabError::Interrupted), "interrupted");
+    }
+
+    #[test]
     fn a_program_that_is_not_there_has_no_version() {
-        assert!(version("no-such-program", "--version").is_err());
+        assert!(version("no-such-program", &[]).is_err());
         assert!(kernel().unwrap().starts_with("Linux "));
     }
 }

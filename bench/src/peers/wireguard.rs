@@ -34,7 +34,7 @@ impl Peer for Go {
     }
 
     fn version(&self) -> Result<String> {
-        tools::version("wireguard-go", "--version")
+        tools::version("wireguard-go", &["--version"])
     }
 
     fn configuration(&self) -> String {
@@ -70,7 +70,7 @@ impl Peer for Kernel {
         let gateway = topology.namespace(Node::Gateway(Side::A));
         let made = run(&["ip", "-n", &gateway, "link", "add", DEVICE, "type", "wireguard"]);
         let gone = made.and_then(|_| run(&["ip", "-n", &gateway, "link", "del", DEVICE]));
-        gone.err().map(|error| format!("this kernel has no WireGuard: {error}"))
+        gone.err().map(|error| format!("this kernel has no WireGuard ({})", tools::said(&error)))
     }
 
     fn version(&self) -> Result<String> {
