@@ -6,6 +6,7 @@ use anyhow::Result;
 use qhaul::lab::Sites;
 use qhaul::lab::iperf::{Iperf, Load};
 use qhaul::lab::plan::Side;
+use qhaul::lab::wait::check_interrupt;
 
 use crate::wire::options::Size;
 use crate::wire::path::Path;
@@ -18,7 +19,10 @@ use super::row::Table;
 use super::standing::Standing;
 use super::watch::Watch;
 
-/// Measures and takes away, also what failed.
+/// A size, a figure's name and its value.
+type Figure = (String, &'static str, f64);
+
+/// Measures and takes away, also what failed; that has no figures.
 pub(super) fn turn(
     options: &Options,
     sites: &mut Sites,
@@ -27,38 +31,43 @@ pub(super) fn turn(
 ) -> Result<()> {
     let peer = contender.peer.as_ref();
     let mut standing = Standing::default();
-    let measured = put_and_measure(options, sites, contender, &mut standing, table);
+    let measured = put_and_measure(options, sites, peer, &mut standing);
     // What a process said last is the reason; what failed for want of it is not.
     let measured = measured.map_err(|error| standing.check_running().err().unwrap_or(error));
     let taken = peer.take(sites);
-    measured.and(taken).and(standing.remove())
+    let removed = standing.remove();
+    let figures = measured?;
+    taken.and(removed)?;
+    for (size, figure, value) in figures {
+        table.add(contender, &size, figure, value);
+    }
+    Ok(())
 }
 
 fn put_and_measure(
     options: &Options,
     sites: &mut Sites,
-    contender: &Contender,
+    peer: &dyn Peer,
     standing: &mut Standing,
-    table: &mut Table,
-) -> Result<()> {
-    let peer = contender.peer.as_ref();
+) -> Result<Vec<Figure>> {
     if peer.routes() {
         routes::open(sites.topology(), standing)?;
     }
     peer.put(sites, standing)?;
     let watch = Watch::start(sites.topology(), peer.name())?;
     let mut path = Path::open(sites, macs(sites, peer)?, options.effort())?;
-    let mut add = |size: &str, figure, value| table.add(contender, size, figure, value);
+    let mut figures = Vec::new();
     let sizes = options.sizes();
     let measured = watch
         .judge(peer.name() == clear::NAME)
-        .and_then(|()| sizes.iter().try_for_each(|size| measure(&mut path, standing, size, &mut add)));
+        .and_then(|()| sizes.iter().try_for_each(|size| measure(&mut path, standing, size, &mut figures)));
     path.close()?;
     measured?;
     if options.tcp > 0 {
-        add("tcp", "tcp_gbps", tcp(sites, options.tcp)?);
+        figures.push(("tcp".to_owned(), "tcp_gbps", tcp(sites, options.tcp)?));
     }
-    standing.check_running()
+    standing.check_running()?;
+    Ok(figures)
 }
 
 /// A frame is for the gateway if that routes, and for the other host if not.
@@ -70,15 +79,11 @@ fn macs(sites: &Sites, peer: &dyn Peer) -> Result<[[u8; 6]; 2]> {
     Ok([Side::A.host_mac(), to])
 }
 
-fn measure(
-    path: &mut Path,
-    standing: &Standing,
-    size: &Size,
-    add: &mut impl FnMut(&str, &'static str, f64),
-) -> Result<()> {
+fn measure(path: &mut Path, standing: &Standing, size: &Size, figures: &mut Vec<Figure>) -> Result<()> {
+    let mut add = |figure, value| figures.push((size.name.clone(), figure, value));
     let overload = path.overload(size)?;
-    add(&size.name, "offered_pps", overload.offered());
-    add(&size.name, "overload_pps", overload.received as f64 / overload.time.as_secs_f64());
+    add("offered_pps", overload.offered());
+    add("overload_pps", overload.received as f64 / overload.time.as_secs_f64());
     let mut reordered = overload.reordered;
     // Under overload some carry less than the rate at which they lose nothing, so that is no bound.
     let (loss_free, cpu) = path.search(
@@ -87,14 +92,14 @@ fn measure(
         || standing.cpu(),
         |outcome| {
             reordered += outcome.reordered;
-            Ok(())
+            Ok(check_interrupt()?)
         },
     )?;
-    add(&size.name, "loss_free_pps", loss_free);
+    add("loss_free_pps", loss_free);
     if standing.has_processes() && cpu > 0.0 {
-        add(&size.name, "cpu_ns", cpu);
+        add("cpu_ns", cpu);
     }
-    add(&size.name, "reordered", reordered as f64);
+    add("reordered", reordered as f64);
     Ok(())
 }
 
