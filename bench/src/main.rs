@@ -1,6 +1,7 @@
 //! `qhaul-bench`: what the packet path costs, beside a control in the same run.
 
 mod flood;
+mod peers;
 mod report;
 mod rig;
 mod soak;
@@ -26,6 +27,8 @@ enum Command {
     SoftWork(soft::instructions::Work),
     /// The lab's path under load: loss-free rate, overload, round trips, TCP and rotation, beside the kernel in clear and plain AF_XDP.
     Wire(wire::Options),
+    /// What a user would pick instead of qhaul, on the wire bench's topology and under its traffic, in turns.
+    Peers(peers::Options),
     /// Two sites under forged packets of every kind, beside legitimate traffic that must not feel them.
     Flood(flood::Options),
     /// Two sites for many minutes under rotations, floods, restarts and cuts: no frame is lost without a name, and memory stays flat.
@@ -42,6 +45,7 @@ fn main() -> anyhow::Result<()> {
         Command::Soft(options) => soft::run(&options),
         Command::SoftWork(work) => soft::instructions::work(&work),
         Command::Wire(options) => wire::run(&options.normal()),
+        Command::Peers(options) => peers::run(&options),
         Command::Flood(options) => flood::run(&options),
         Command::Soak(options) => soak::run(&options),
         Command::Report(options) => report::run(&options),

@@ -12,7 +12,7 @@ const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;mar
     svg{width:100%;height:auto;margin:.5rem 0}svg text{font:12px sans-serif;fill:#333}svg .title{font-weight:bold}";
 
 /// What a bench measures, and what it does not show.
-const ABOUT: [(&str, &str); 4] = [
+const ABOUT: [(&str, &str); 5] = [
     (
         "soft",
         "The worker's packet code over memory, no kernel, beside the bare AEAD on the same bytes in the same run. It shows what a \
@@ -31,6 +31,11 @@ const ABOUT: [(&str, &str); 4] = [
         "wire-rotation",
         "Frames lost and round trips at 90 % of the loss-free rate while keys rotate. Blocked time is lost packets over the offered \
          rate, per rotation.",
+    ),
+    (
+        "peers",
+        "What a user would pick instead, on the wire bench's topology, in turns; the control is the kernel that routes in clear. The \
+         distribution's builds with their defaults, all on this machine's cores: compare rows of one run.",
     ),
 ];
 
@@ -74,11 +79,14 @@ fn section(page: &mut String, group: &Group) {
     let _ = write!(page, "</table><p>Raw: <a href=\"{0}.csv\">{0}.csv</a></p>", escape(bench));
 }
 
-/// A group that names figures has a chart for each, by size and subject; the soft bench has one for each engine and number of flows.
+/// A group that names figures has a chart for each: by size, with a bar for each subject, or by peer, of whom there are many, with a bar
+/// for each size. The soft bench has one for each engine and number of flows.
 fn charts(group: &Group) -> Vec<Chart> {
-    if group.rows.iter().all(|row| row.contains_key("figure") && row.contains_key("subject")) {
-        let figures = distinct(&group.rows, |row| shown(row, "figure"));
-        return figures.into_iter().map(|figure| by_subject(group, &figure)).collect();
+    for (name, axes) in [("subject", ["size", "subject"]), ("peer", ["peer", "size"])] {
+        if group.rows.iter().all(|row| row.contains_key("figure") && row.contains_key(name)) {
+            let figures = distinct(&group.rows, |row| shown(row, "figure"));
+            return figures.into_iter().map(|figure| of_figure(group, &figure, axes)).collect();
+        }
     }
     let of = |row: &Row| (shown(row, "engine"), shown(row, "flows"));
     let figure_and_control = match group.bench() {
@@ -102,17 +110,19 @@ fn charts(group: &Group) -> Vec<Chart> {
         .collect()
 }
 
-fn by_subject(group: &Group, figure: &str) -> Chart {
+/// The columns in `axes` name the categories and the series.
+fn of_figure(group: &Group, figure: &str, axes: [&str; 2]) -> Chart {
     let rows: Vec<&Row> = group.rows.iter().filter(|row| shown(row, "figure") == figure).collect();
-    let categories = distinct(&rows, |row| shown(row, "size"));
-    let subjects = distinct(&rows, |row| shown(row, "subject"));
-    let value = |subject: &str, size: &str| {
-        let row = rows.iter().find(|row| shown(row, "subject") == subject && shown(row, "size") == size)?;
+    let [categories, series] = axes.map(|axis| distinct(&rows, |row| shown(row, axis)));
+    let value = |category: &str, series: &str| {
+        let wanted = [category, series];
+        let row =
+            rows.iter().find(|row| axes.iter().zip(wanted).all(|(axis, name)| shown(row, axis) == name))?;
         number(row, "value")
     };
-    let series = subjects
+    let series = series
         .iter()
-        .map(|subject| (subject.clone(), categories.iter().map(|size| value(subject, size)).collect()));
+        .map(|series| (series.clone(), categories.iter().map(|category| value(category, series)).collect()));
     Chart { title: figure.to_owned(), series: series.collect(), categories: categories.clone() }
 }
 
@@ -153,5 +163,21 @@ mod tests {
             page.contains("X &lt;Y&gt;") && page.contains("<td>1000</td>") && page.contains("soft.csv"),
             "{page}"
         );
+    }
+
+    #[test]
+    fn peers_stand_side_by_side_with_a_bar_for_each_size() {
+        let mut rows = Rows::default();
+        for (peer, size, value) in [("clear", "64", 9.0), ("openvpn", "64", 2.0), ("openvpn", "512", 1.0)] {
+            let row = serde_json::json!({
+                "bench": "peers", "peer": peer, "version": "1", "size": size, "figure": "loss_free_pps", "value": value,
+            });
+            rows.read(&row.to_string()).unwrap();
+        }
+        let group = &rows.groups()[0];
+        let [chart] = &charts(group)[..] else { panic!("one figure, one chart") };
+        assert_eq!(chart.categories, ["clear", "openvpn"]);
+        assert_eq!(chart.series[1], ("512".to_owned(), vec![None, Some(1.0)]));
+        assert_eq!(group.columns(), ["peer", "version", "size", "figure", "value"]);
     }
 }

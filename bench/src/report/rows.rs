@@ -4,8 +4,10 @@ use anyhow::{Context, Result};
 use serde_json::{Map, Value};
 
 /// Columns that come first, in this order; others follow by name.
-const ORDER: [&str; 16] = [
+const ORDER: [&str; 18] = [
     "subject",
+    "peer",
+    "version",
     "engine",
     "rotate",
     "size",

@@ -3,8 +3,9 @@
 use super::rows::{Group, Rows, shown};
 
 /// Columns that a terminal has room for.
-const COLUMNS: [&str; 14] = [
+const COLUMNS: [&str; 16] = [
     "subject",
+    "peer",
     "engine",
     "rotate",
     "size",
@@ -18,6 +19,7 @@ const COLUMNS: [&str; 14] = [
     "blocked_us",
     "control",
     "ratio",
+    "qhaul_ratio",
 ];
 
 /// A table for each group, columns aligned to the right.

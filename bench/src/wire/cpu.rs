@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// Time on a core of all threads of `pid`, in user space and in the kernel on its behalf; what it sends in system calls is
 /// among it (kernel: Documentation/scheduler/sched-stats.rst). Zero for a process that is gone.
-pub(super) fn time(pid: u32) -> Duration {
+pub(crate) fn time(pid: u32) -> Duration {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let texts = tasks.filter_map(|task| fs::read_to_string(task.path().join("schedstat")).ok());
     Duration::from_nanos(texts.filter_map(|text| on_core(&text)).sum())

@@ -10,7 +10,7 @@ const MARK_LEN: usize = 16;
 const MAGIC: u16 = 0x9a61;
 
 /// The shortest frame that can be marked: an Ethernet frame of 64 bytes, less its FCS.
-pub(super) const LEAST: usize = HEADERS + MARK_LEN + 2;
+pub(crate) const LEAST: usize = HEADERS + MARK_LEN + 2;
 
 /// What the payload says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -26,7 +26,7 @@ pub(super) fn percentiles(mut times: Vec<u64>) -> Option<Percentiles> {
 }
 
 /// The middle one of `values`; `None` without any.
-pub(super) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
+pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied()

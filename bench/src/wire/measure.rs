@@ -1,57 +1,40 @@
 //! The measurements at one subject: loss-free rate, overload, round trips, processor time, TCP, rotation.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use qhaul::lab::Sites;
 use qhaul::lab::iperf::{Iperf, Load as TcpLoad};
-use qhaul::lab::plan::{Node, Side};
+use qhaul::lab::plan::Side;
 
-use super::end::End;
 use super::latency::percentiles;
 use super::options::{Options, Size};
+use super::path::Path;
 use super::row::{Rotation, Table};
-use super::search::Search;
 use super::subject::{Standing, Subject};
-use super::trial::{self, Load, Outcome};
+use super::trial::Outcome;
 
-/// Beyond what a generator of one core makes on veth.
-const OVERLOAD: f64 = 5e6;
-/// The interval at which a search ends, as a part of the rate.
-const PRECISION: f64 = 0.02;
 /// Packets per second of the idle round trips.
 const IDLE_RATE: f64 = 500.0;
 /// The size under which rotation is measured, in bytes.
 const ROTATION_SIZE: usize = 512;
-/// How long a fresh path may take until frames cross.
-const CROSS_WITHIN: Duration = Duration::from_secs(10);
 
-/// Both ends of the path.
+/// The path, and what is to be measured on it.
 pub(super) struct Bench<'a> {
-    near: End,
-    far: End,
+    path: Path,
     options: &'a Options,
-    trials: u8,
 }
 
 impl<'a> Bench<'a> {
     /// Takes the hosts' interfaces, and waits until frames cross.
     pub(super) fn open(sites: &Sites, options: &'a Options) -> Result<Bench<'a>> {
-        let open = |side| End::open(&sites.topology().namespace(Node::Host(side)), "eth0");
-        let (near, far) = (open(Side::A)?, open(Side::B)?);
-        let mut bench = Bench { near, far, options, trials: 0 };
-        let begun = Instant::now();
-        let size = Size { name: "64".to_owned(), bytes: vec![64] };
-        while bench.trial(&size, 1000.0, Duration::from_millis(50), 0)?.received == 0 {
-            anyhow::ensure!(begun.elapsed() < CROSS_WITHIN, "no frame crossed within {CROSS_WITHIN:?}");
-        }
-        Ok(bench)
+        let macs = Side::BOTH.map(Side::host_mac);
+        Ok(Bench { path: Path::open(sites, macs, options.effort())?, options })
     }
 
     /// Gives the interfaces back.
     pub(super) fn close(self) -> Result<()> {
-        self.near.close()?;
-        self.far.close()
+        self.path.close()
     }
 
     /// All figures of one size.
@@ -63,11 +46,12 @@ impl<'a> Bench<'a> {
         table: &mut Table,
     ) -> Result<()> {
         let name = size.name.as_str();
-        let overload = self.trial(size, OVERLOAD, self.options.trial(), 0)?;
+        let overload = self.path.overload(size)?;
+        in_order(&overload)?;
         let most = overload.received as f64 / overload.time.as_secs_f64();
         table.add(subject, name, "offered_pps", overload.offered());
         table.add(subject, name, "overload_pps", most);
-        let (loss_free, cpu) = self.search(standing, size, most * 1.2)?;
+        let (loss_free, cpu) = self.path.search(size, most * 1.2, || standing.cpu(), in_order)?;
         table.add(subject, name, "loss_free_pps", loss_free);
         table.add(subject, name, "packet_ns", if loss_free > 0.0 { 1e9 / loss_free } else { f64::INFINITY });
         if subject != Subject::Clear {
@@ -112,37 +96,16 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    /// The loss-free rate, and what a packet cost on the cores, both boxes together, at the last trial that passed.
-    fn search(&mut self, standing: &Standing, size: &Size, most: f64) -> Result<(f64, f64)> {
-        let mut search = Search::new(most, PRECISION, self.options.trials);
-        let mut cpu_ns = 0.0;
-        while let Some(rate) = search.next() {
-            let before = standing.cpu();
-            let outcome = self.trial(size, rate, self.options.trial(), 0)?;
-            let lost = outcome.lost() as f64 > self.options.loss * outcome.sent as f64;
-            if !lost && outcome.received > 0 {
-                let spent = standing.cpu().saturating_sub(before);
-                cpu_ns = spent.as_nanos() as f64 / outcome.received as f64;
-            }
-            search.note(outcome.offered().min(rate), lost);
-        }
-        Ok((search.result(), cpu_ns))
-    }
-
     fn trial(&mut self, size: &Size, rate: f64, time: Duration, echo_each: u32) -> Result<Outcome> {
-        self.trials = self.trials.wrapping_add(1);
-        let load = Load {
-            sizes: size.bytes.clone(),
-            flows: self.options.flows,
-            rate: rate.max(1.0),
-            time,
-            echo_each,
-            macs: [Side::A.host_mac(), Side::B.host_mac()],
-        };
-        let outcome = trial::run(&mut self.near.line, &mut self.far.line, &load, self.trials)?;
-        anyhow::ensure!(outcome.reordered == 0, "{} frames overtook others of their flow", outcome.reordered);
+        let outcome = self.path.trial(size, rate, time, echo_each)?;
+        in_order(&outcome)?;
         Ok(outcome)
     }
+}
+
+fn in_order(outcome: &Outcome) -> Result<()> {
+    anyhow::ensure!(outcome.reordered == 0, "{} frames overtook others of their flow", outcome.reordered);
+    Ok(())
 }
 
 const IDLE: [&str; 3] = ["rtt_idle_p50_us", "rtt_idle_p99_us", "rtt_idle_p999_us"];

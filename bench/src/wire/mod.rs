@@ -3,13 +3,14 @@
 //! An AF_XDP generator at host a, a sink at host b, and between them the kernel's bridge, plain AF_XDP forwarding, or two
 //! encryptors. On veth the kernel's share dwarfs ours: what holds is the ratio of two rows of one run.
 
-mod cpu;
+pub(crate) mod cpu;
 pub(crate) mod end;
 pub(crate) mod forward;
-mod frame;
-mod latency;
+pub(crate) mod frame;
+pub(crate) mod latency;
 mod measure;
-mod options;
+pub(crate) mod options;
+pub(crate) mod path;
 mod row;
 mod search;
 mod subject;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use super::frame::LEAST;
+use super::path::Effort;
 
 /// The 7:4:1 mixture that is called IMIX, spread evenly; sizes without FCS.
 const IMIX: [usize; 12] = [60, 590, 60, 60, 590, 60, 1514, 60, 590, 60, 590, 60];
@@ -17,7 +18,7 @@ pub(crate) struct Options {
     size: Vec<String>,
     /// Flows at once.
     #[arg(long, default_value_t = 16)]
-    pub(super) flows: u16,
+    flows: u16,
     /// Rounds; each measures all subjects in turn, and the median is shown.
     #[arg(long, default_value_t = 5)]
     pub(super) rounds: usize,
@@ -26,10 +27,10 @@ pub(crate) struct Options {
     millis: u64,
     /// Trials of a search for the loss-free rate.
     #[arg(long, default_value_t = 9)]
-    pub(super) trials: u32,
+    trials: u32,
     /// Loss that a trial may have and still pass, as a part of what was sent; 0 is RFC 2544's.
     #[arg(long, default_value_t = 0.0)]
-    pub(super) loss: f64,
+    loss: f64,
     /// Seconds of TCP by iperf3, each subject and round; 0 for none.
     #[arg(long, default_value_t = 2)]
     pub(super) tcp: u64,
@@ -49,11 +50,11 @@ pub(crate) struct Options {
 
 /// A size, or a mixture of sizes.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Size {
+pub(crate) struct Size {
     /// As it was asked for.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// In bytes without FCS, taken in turn.
-    pub(super) bytes: Vec<usize>,
+    pub(crate) bytes: Vec<usize>,
 }
 
 impl Options {
@@ -77,8 +78,9 @@ impl Options {
         self.size.iter().map(|name| Size { name: name.clone(), bytes: bytes(name) }).collect()
     }
 
-    pub(super) fn trial(&self) -> Duration {
-        Duration::from_millis(self.millis)
+    pub(super) fn effort(&self) -> Effort {
+        let time = Duration::from_millis(self.millis);
+        Effort { flows: self.flows, time, trials: self.trials, loss: self.loss }
     }
 
     /// `--rotate none` leaves rotation out.

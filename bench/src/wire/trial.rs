@@ -38,27 +38,27 @@ pub(super) struct Load {
 
 /// What became of it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Outcome {
+pub(crate) struct Outcome {
     /// Frames that the kernel took.
-    pub(super) sent: u64,
+    pub(crate) sent: u64,
     /// Frames that arrived.
-    pub(super) received: u64,
+    pub(crate) received: u64,
     /// Frames that arrived after one that was sent later in the same flow.
-    pub(super) reordered: u64,
+    pub(crate) reordered: u64,
     /// How long sending took.
-    pub(super) time: Duration,
+    pub(crate) time: Duration,
     /// Round trips in nanoseconds, from the moment when a frame was due.
-    pub(super) round_trips: Vec<u64>,
+    pub(crate) round_trips: Vec<u64>,
 }
 
 impl Outcome {
     /// Frames that did not arrive.
-    pub(super) fn lost(&self) -> u64 {
+    pub(crate) fn lost(&self) -> u64 {
         self.sent.saturating_sub(self.received)
     }
 
     /// Packets per second that were really offered.
-    pub(super) fn offered(&self) -> f64 {
+    pub(crate) fn offered(&self) -> f64 {
         self.sent as f64 / self.time.as_secs_f64()
     }
 }
