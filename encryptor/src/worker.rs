@@ -61,6 +61,8 @@ pub struct Worker {
     made: Made,
     /// Links that had more keys to be made ahead of an epoch to receive, and to send, when they were last asked.
     ahead: [usize; 2],
+    /// Packets of other workers' flows, each with its owner and its link.
+    parcels: Vec<(Frame, u8, LinkNumber)>,
     /// Frames of no link, each with what becomes of it.
     strays: Vec<(Frame, Verdict)>,
     stopped: bool,
@@ -103,6 +105,7 @@ impl Worker {
             oversize: Vec::with_capacity(BURST),
             made: Made::default(),
             ahead: [0; 2],
+            parcels: Vec::with_capacity(BURST),
             strays: Vec::with_capacity(BURST),
             stopped: false,
         })
@@ -258,6 +261,7 @@ impl Worker {
     /// Once for each burst, of however many links.
     fn finish_unprotected(&mut self, out: usize) -> Result<(), crate::xsk::Error> {
         kick(&mut self.queues.plain[out])?;
+        self.hand_over();
         if let Some(handover) = &mut self.wiring.handover {
             handover.wake();
         }

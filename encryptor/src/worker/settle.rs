@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 
-use super::{LinkEvent, Queues, Wiring, Worker};
+use super::{LinkEvent, Queues, Worker};
 use crate::counters::{Counters, Tally};
 use crate::drops::DropReason;
 use crate::spi::Epoch;
@@ -39,7 +39,7 @@ impl Worker {
         queue: usize,
         sent: Tally,
     ) -> Result<(), crate::xsk::Error> {
-        let (umem, Wiring { handover, .. }) = (&mut self.queues.umem, &mut self.wiring);
+        let umem = &mut self.queues.umem;
         let link = self.links.get_mut(link);
         let counters = &link.counters;
         let mut probed = ArrayVec::<(Epoch, usize), BURST>::new();
@@ -61,13 +61,7 @@ impl Worker {
                     probed.push((epoch, frame.len().saturating_sub(ETH_HLEN)));
                     umem.free(frame);
                 }
-                Verdict::HandOver(owner) => {
-                    match handover.as_mut().is_some_and(|handover| handover.give(owner, frame.data())) {
-                        true => counters.add(Tally::HandedOver, 1),
-                        false => counters.add_dropped(DropReason::HandoverFull, 1),
-                    }
-                    umem.free(frame);
-                }
+                Verdict::HandOver(owner) => self.parcels.push((frame, owner, link.number)),
                 Verdict::Drop(DropReason::TooBig) => self.oversize.push((frame, link.number)),
                 Verdict::Drop(reason) => {
                     counters.add_dropped(reason, 1);
@@ -90,6 +84,25 @@ impl Worker {
             }
         }
         enqueue(&mut self.queues, &mut self.outbox, &link.counters, (side, queue), sent)
+    }
+}
+
+impl Worker {
+    /// Gives packets to the workers that they belong to. After what this worker sends itself: at a switch of epochs a flow may go from
+    /// one worker to the other within a burst, and its later packets must not overtake its earlier ones.
+    pub(super) fn hand_over(&mut self) {
+        for (frame, owner, link) in self.parcels.drain(..) {
+            let handover = self.wiring.handover.as_mut();
+            let given = handover.is_some_and(|handover| handover.give(owner, frame.data()));
+            self.queues.umem.free(frame);
+            // It is there: links come and go between bursts.
+            let Some(place) = self.links.place(link) else { continue };
+            let counters = &self.links.get_mut(place).counters;
+            match given {
+                true => counters.add(Tally::HandedOver, 1),
+                false => counters.add_dropped(DropReason::HandoverFull, 1),
+            }
+        }
     }
 }
 
