@@ -1,5 +1,5 @@
-//! DPDK's example gateway on AF_XDP ports, with ipsec-mb. Debian's packages come without the examples, so it is there only for those
-//! who have built it.
+//! DPDK's example gateway on AF_XDP ports, with ipsec-mb. Debian's packages come without the examples, so it is there only for
+//! those who have built it.
 
 use std::time::Duration;
 
