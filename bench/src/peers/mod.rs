@@ -30,7 +30,7 @@ use anyhow::Result;
 
 pub(crate) use options::Options;
 use options::{INNER_MTU, WAN_MTU};
-use peer::{Contender, Peer};
+use peer::{Contender, Peer, is_control};
 use row::Table;
 
 /// Runs the bench, prints its rows, and removes the lab.
@@ -80,7 +80,7 @@ fn measure_all(options: &Options, sites: &mut Sites) -> Result<Table> {
             let measured = measure::turn(options, sites, &contender, &mut table);
             match measured {
                 Ok(()) => still.push(contender),
-                Err(error) if contender.is_control() => {
+                Err(error) if is_control(name) => {
                     return Err(error.context(format!("{name}, round {round}")));
                 }
                 // An hour's run is not to end because one of the others does.

@@ -8,10 +8,10 @@ use crate::wire::frame::LEAST;
 use crate::wire::options::Size;
 use crate::wire::path::Effort;
 
-use super::peer::Peer;
+use super::peer::{Peer, is_control};
 
-/// MTU of the hosts and of all tunnels, in bytes: what fits into [`WAN_MTU`] with the overhead of any of them, and with qhaul's, which
-/// carries the Ethernet header as well.
+/// MTU of the hosts and of all tunnels, in bytes: what fits into [`WAN_MTU`] with the overhead of any of them, qhaul's with the
+/// Ethernet header included.
 pub(super) const INNER_MTU: u16 = 1400;
 /// MTU of the backhaul, in bytes.
 pub(super) const WAN_MTU: u16 = 1500;
@@ -70,8 +70,7 @@ impl Options {
 
     /// Whether `name` is to be measured; the two that the others stand beside always are.
     pub(super) fn wants(&self, name: &str) -> bool {
-        let control = [super::clear::NAME, super::qhaul::NAME].contains(&name);
-        control || self.peer.is_empty() || self.peer.iter().any(|peer| peer == name)
+        is_control(name) || self.peer.is_empty() || self.peer.iter().any(|peer| peer == name)
     }
 
     pub(super) fn sizes(&self) -> Vec<Size> {

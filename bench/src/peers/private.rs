@@ -11,7 +11,11 @@ use qhaul::lab::plan::{Node, Side};
 use qhaul::lab::{Process, Topology};
 
 /// In order: what lies below the directory must be bound before /run hides it.
-const SCRIPT: &str = r#"dir=$1 file=$2 place=$3; shift 3; if [ -n "$place" ]; then mount --bind "$dir/$file" "$place" || exit; fi; mount --bind "$dir" /run && exec "$@""#;
+const SCRIPT: &str = concat!(
+    "dir=$1 file=$2 place=$3; shift 3; ",
+    "if [ -n \"$place\" ]; then mount --bind \"$dir/$file\" \"$place\" || exit; fi; ",
+    "mount --bind \"$dir\" /run && exec \"$@\"",
+);
 
 /// The directory that one gateway's programs see as /run.
 pub(super) struct Private {

@@ -1,12 +1,12 @@
-//! DPDK's example gateway on AF_XDP ports, with ipsec-mb. Debian's packages come without the examples, so it is there only for those
-//! who have built it.
+//! DPDK's example gateway on AF_XDP ports, with ipsec-mb. Debian's packages come without the examples, so it is there only for
+//! those who have built it, without the receive checksum offload that it asks of each port and AF_XDP has not.
 
 use std::time::Duration;
 
-use anyhow::Result;
-use qhaul::lab::plan::{Side, mac_text};
+use anyhow::{Result, bail};
+use qhaul::lab::plan::{Node, Side, mac_text};
 use qhaul::lab::wait::wait_for;
-use qhaul::lab::{SiteConfig, Sites, Topology};
+use qhaul::lab::{Process, SiteConfig, Sites, Topology};
 
 use super::peer::Peer;
 use super::private::{Private, random_hex};
@@ -34,8 +34,8 @@ impl Peer for Secgw {
     fn lacks(&self, _topology: &Topology) -> Option<String> {
         tools::missing(&TOOLS)?;
         Some(format!(
-            "`{PROGRAM}` not found, and no package has it: `apt-get install dpdk libdpdk-dev`, and build examples/ipsec-secgw of \
-             DPDK's source"
+            "`{PROGRAM}` not found, and no package has it: `apt-get install libdpdk-dev`, and build DPDK's examples/ipsec-secgw without \
+             the receive offloads in its `port_conf`"
         ))
     }
 
@@ -51,29 +51,47 @@ impl Peer for Secgw {
         let topology = sites.topology();
         let keys = [random_hex(KEY)?, random_hex(KEY)?];
         for side in Side::BOTH {
-            let private = Private::new(topology, "secgw", side)?;
-            private.write("secgw.cfg", &configured(side, &keys))?;
-            let core = SiteConfig::new(side).cores[0];
-            let command = format!("{} {}", tools::path(PROGRAM)?, arguments(core));
-            let argv: Vec<&str> = command.split_whitespace().collect();
-            let mut process = private.start(topology, &format!("secgw-{side}"), &argv)?;
-            let waited = wait_for("ipsec-secgw did not begin", Duration::from_secs(30), || {
-                process.check_running()?;
-                let said = process.output() + &process.log();
-                Ok(said.contains("entering main loop").then_some(()))
-            });
-            standing.keep(process);
-            waited?;
+            for port in ["plain", "cipher"] {
+                // One that is killed leaves its programs on the ports, which then pass nothing to the kernel.
+                let (up, off) = (format!("link set {port} up"), format!("link set {port} xdp off"));
+                standing.ip(topology, Node::Gateway(side), &up, &off)?;
+            }
+            standing.keep(start(topology, side, &keys)?);
         }
         routes::tell_hosts(topology, standing)
     }
 }
 
+/// The program at one side, at work.
+fn start(topology: &Topology, side: Side, keys: &[String; 2]) -> Result<Process> {
+    let private = Private::new(topology, "secgw", side)?;
+    private.write("secgw.cfg", &configured(side, keys))?;
+    let core = SiteConfig::new(side).cores[0];
+    let command = format!("{} {}", tools::path(PROGRAM)?, arguments(core));
+    let argv: Vec<&str> = command.split_whitespace().collect();
+    let mut process = private.start(topology, &format!("secgw-{side}"), &argv)?;
+    let waited = wait_for("ipsec-secgw did not begin", Duration::from_secs(30), || {
+        process.check_running()?;
+        let said = process.output() + &process.log();
+        Ok(said.contains("entering main loop").then_some(()))
+    });
+    match (waited, cause(&process.log())) {
+        (Ok(()), _) => Ok(process),
+        (Err(_), Some(cause)) => bail!("{cause}"),
+        (Err(error), None) => Err(error.into()),
+    }
+}
+
+/// Why it ended, which is not the last that it says.
+fn cause(log: &str) -> Option<&str> {
+    Some(log.lines().rev().find_map(|line| line.trim().strip_prefix("Cause:"))?.trim())
+}
+
 /// What stands behind the program's name.
 fn arguments(core: usize) -> String {
     format!(
-        "-l {core} --no-pci --no-huge -m 512 --in-memory --no-telemetry --vdev net_af_xdp0,iface=plain \
-         --vdev net_af_xdp1,iface=cipher --vdev crypto_aesni_mb -- -P -p 0x3 -u {:#x} -l -w 128 \
+        "-l {core} --no-pci --no-huge -m 512 --no-shconf --no-telemetry --vdev net_af_xdp0,iface=plain \
+         --vdev net_af_xdp1,iface=cipher --vdev crypto_aesni_mb -- -P -p 0x3 -u {:#x} -l -w 128 --rxoffload 0x0 --txoffload 0x0 \
          --config=({PLAIN},0,{core}),({CIPHER},0,{core}) -f /run/secgw.cfg",
         1 << CIPHER
     )
@@ -151,5 +169,12 @@ mod tests {
     #[test]
     fn keys_are_written_with_colons() {
         assert_eq!(with_colons("00ff7f"), "00:ff:7f");
+    }
+
+    #[test]
+    fn the_cause_is_found_before_what_is_said_last() {
+        let log = "EAL: Error - exiting with code: 1\n  Cause: Error: port 0 required RX offloads: 0xe\nCRYPTODEV: Closing\n";
+        assert_eq!(cause(log), Some("Error: port 0 required RX offloads: 0xe"));
+        assert_eq!(cause("EAL: Detected CPU lcores: 2\n"), None);
     }
 }

@@ -88,7 +88,7 @@ fn network(side: Side) -> Ipv4Addr {
 /// charon at one side, with its connection loaded. Files are seen where its AppArmor profile lets it read them.
 fn start(topology: &Topology, standing: &mut Standing, side: Side, secret: &str) -> Result<Private> {
     let private = Private::new(topology, "charon", side)?.showing("strongswan.conf", "/etc/strongswan.conf");
-    private.write("strongswan.conf", &daemon())?;
+    private.write("strongswan.conf", DAEMON)?;
     private.write("swanctl.conf", &connection(side, secret))?;
     let charon = tools::path("charon")?;
     let mut process = private.start(topology, &format!("charon-{side}"), &[&charon])?;
@@ -104,28 +104,62 @@ fn start(topology: &Topology, standing: &mut Standing, side: Side, secret: &str)
 }
 
 /// The first plug-in that can does it: OpenSSL the AES-GCM, as by the distribution's own order, and libipsec the associations.
-fn daemon() -> String {
-    "charon {\n  \
-       load = random nonce openssl sha2 hmac kdf kernel-libipsec kernel-netlink socket-default vici\n  \
-       plugins {\n    vici {\n      socket = unix:///run/charon.vici\n    }\n  }\n  \
-       filelog {\n    stderr {\n      default = 1\n    }\n  }\n}\n\
-     swanctl {\n  load = random openssl\n  socket = unix:///run/charon.vici\n}\n"
-        .to_owned()
+const DAEMON: &str = "\
+charon {
+  load = random nonce openssl sha2 hmac kdf kernel-libipsec kernel-netlink socket-default vici
+  plugins {
+    vici {
+      socket = unix:///run/charon.vici
+    }
+  }
+  filelog {
+    stderr {
+      default = 1
+    }
+  }
 }
+swanctl {
+  load = random openssl
+  socket = unix:///run/charon.vici
+}
+";
 
 fn connection(side: Side, secret: &str) -> String {
     let peer = side.peer();
+    let ([here, there], [id, peer_id]) = ([side, peer].map(Side::cipher_v4), [side, peer].map(Side::sae));
+    let [network, peer_network] = [side, peer].map(network);
     format!(
-        "connections {{\n  peer {{\n    version = 2\n    local_addrs = {}\n    remote_addrs = {}\n    proposals = {IKE}\n    \
-           encap = yes\n    local {{\n      auth = psk\n      id = {}\n    }}\n    remote {{\n      auth = psk\n      id = {}\n    }}\n    \
-           children {{\n      hosts {{\n        local_ts = {}/31\n        remote_ts = {}/31\n        esp_proposals = {ESP}\n      }}\n    \
-           }}\n  }}\n}}\nsecrets {{\n  ike-peer {{\n    secret = 0x{secret}\n  }}\n}}\n",
-        side.cipher_v4(),
-        peer.cipher_v4(),
-        side.sae(),
-        peer.sae(),
-        network(side),
-        network(peer)
+        "\
+connections {{
+  peer {{
+    version = 2
+    local_addrs = {here}
+    remote_addrs = {there}
+    proposals = {IKE}
+    encap = yes
+    local {{
+      auth = psk
+      id = {id}
+    }}
+    remote {{
+      auth = psk
+      id = {peer_id}
+    }}
+    children {{
+      hosts {{
+        local_ts = {network}/31
+        remote_ts = {peer_network}/31
+        esp_proposals = {ESP}
+      }}
+    }}
+  }}
+}}
+secrets {{
+  ike-peer {{
+    secret = 0x{secret}
+  }}
+}}
+"
     )
 }
 
@@ -155,8 +189,7 @@ mod tests {
 
     #[test]
     fn libipsec_makes_the_associations() {
-        let text = daemon();
-        assert!(text.find("kernel-libipsec").unwrap() < text.find("kernel-netlink").unwrap());
-        assert_eq!(text.matches('{').count(), text.matches('}').count());
+        assert!(DAEMON.find("kernel-libipsec").unwrap() < DAEMON.find("kernel-netlink").unwrap());
+        assert_eq!(DAEMON.matches('{').count(), DAEMON.matches('}').count());
     }
 }

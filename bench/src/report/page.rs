@@ -79,8 +79,8 @@ fn section(page: &mut String, group: &Group) {
     let _ = write!(page, "</table><p>Raw: <a href=\"{0}.csv\">{0}.csv</a></p>", escape(bench));
 }
 
-/// A group that names figures has a chart for each: by size, with a bar for each subject, or by peer, of whom there are many, with a bar
-/// for each size. The soft bench has one for each engine and number of flows.
+/// A group that names figures has a chart for each: by size, with a bar for each subject, or by peer, of whom there are many, with
+/// a bar for each size. The soft bench has one for each engine and number of flows.
 fn charts(group: &Group) -> Vec<Chart> {
     for (name, axes) in [("subject", ["size", "subject"]), ("peer", ["peer", "size"])] {
         if group.rows.iter().all(|row| row.contains_key("figure") && row.contains_key(name)) {
