@@ -20,6 +20,8 @@ pub(super) struct Cut<'a> {
     mtu: usize,
     /// Bytes of the payload that were written.
     done: usize,
+    /// Whether the first is written, which can be without payload.
+    begun: bool,
 }
 
 impl<'a> Cut<'a> {
@@ -33,6 +35,7 @@ impl<'a> Cut<'a> {
             later: FragmentHeader::of(ip.header),
             mtu,
             done: 0,
+            begun: false,
         })
     }
 
@@ -44,7 +47,7 @@ impl<'a> Cut<'a> {
 
     /// Writes the next fragment into `into`. False, after the last: there is none.
     pub(super) fn write_next(&mut self, into: &mut Frame) -> bool {
-        let first = self.done == 0;
+        let first = !std::mem::replace(&mut self.begun, true);
         let rest = &self.ip.payload[self.done..];
         if rest.is_empty() && !first {
             return false;
@@ -209,6 +212,11 @@ mod tests {
         broken[11] ^= 1;
         assert!(fragments(&broken, 68).is_none());
         assert!(fragments(&[0x60; 100], 68).is_none(), "IPv6");
+    }
+
+    #[test]
+    fn a_packet_without_payload_is_one_fragment() {
+        assert_eq!(fragments(&packet(&[], 0, &[]), 68).map(|made| made.len()), Some(1));
     }
 
     proptest! {
