@@ -11,6 +11,23 @@ pub(crate) fn time(pid: u32) -> Duration {
     Duration::from_nanos(texts.filter_map(|text| on_core(&text)).sum())
 }
 
+/// The time of `pid` in user space and in the kernel, in hundredths of a second (proc_pid_stat(5), utime and stime). Zero for a
+/// process that is gone.
+pub(crate) fn split(pid: u32) -> [Duration; 2] {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    user_and_kernel(&text).unwrap_or_default()
+}
+
+/// Fields 14 and 15. The second one, a name in brackets, may hold blanks.
+fn user_and_kernel(stat: &str) -> Option<[Duration; 2]> {
+    /// Of the kernel's interface, whatever its own clock is: USER_HZ.
+    const TICK: Duration = Duration::from_millis(10);
+    let (_, behind) = stat.rsplit_once(')')?;
+    let mut fields = behind.split_whitespace().skip(11);
+    let mut next = || Some(TICK * fields.next()?.parse().ok()?);
+    Some([next()?, next()?])
+}
+
 fn on_core(schedstat: &str) -> Option<u64> {
     schedstat.split_whitespace().next()?.parse().ok()
 }
@@ -23,6 +40,13 @@ mod tests {
     fn the_first_number_is_the_time() {
         assert_eq!(on_core("1234567 89 10\n"), Some(1_234_567));
         assert_eq!(on_core(""), None);
+    }
+
+    #[test]
+    fn user_and_kernel_time_stand_behind_a_name_of_any_kind() {
+        let stat = "77 (a ) b) S 1 77 77 0 -1 4194304 100 0 0 0 250 30 0 0 20 0 5 0 12345 1 2";
+        assert_eq!(user_and_kernel(stat), Some([Duration::from_millis(2500), Duration::from_millis(300)]));
+        assert_eq!(user_and_kernel("77 (a) S 1"), None);
     }
 
     #[test]

@@ -21,7 +21,7 @@ const ROTATION_SIZE: usize = 512;
 
 /// The path, and what is to be measured on it.
 pub(super) struct Bench<'a> {
-    path: Path,
+    pub(super) path: Path,
     options: &'a Options,
 }
 

@@ -3,6 +3,7 @@
 //! An AF_XDP generator at host a, a sink at host b, and between them the kernel's bridge, plain AF_XDP forwarding, or two
 //! encryptors. On veth the kernel's share dwarfs ours: what holds is the ratio of two rows of one run.
 
+mod alone;
 pub(crate) mod cpu;
 pub(crate) mod end;
 pub(crate) mod forward;
@@ -77,7 +78,10 @@ fn measure_one(options: &Options, sites: &mut Sites, subject: Subject, table: &m
         (config.rotate, config.hard_limit) = ("60s".to_owned(), HARD_LIMIT.to_owned());
     })?;
     let mut bench = Bench::open(sites, options)?;
-    let measured = options.sizes().iter().try_for_each(|size| bench.measure(subject, &standing, size, table));
+    let measured = options.sizes().iter().try_for_each(|size| {
+        bench.measure(subject, &standing, size, table)?;
+        bench.measure_alone(sites.topology(), (subject, &standing), size, table)
+    });
     bench.close()?;
     measured?;
     if options.tcp > 0 {

@@ -62,7 +62,12 @@ impl Path {
 
     /// A trial with as many packets as the generator makes.
     pub(crate) fn overload(&mut self, size: &Size) -> Result<Outcome> {
-        self.trial(size, OVERLOAD, self.effort.time, 0)
+        self.overload_for(size, self.effort.time)
+    }
+
+    /// The same for another time than the effort's.
+    pub(crate) fn overload_for(&mut self, size: &Size, time: Duration) -> Result<Outcome> {
+        self.trial(size, OVERLOAD, time, 0)
     }
 
     /// The loss-free rate below `most`, and what a packet cost by the clock `cpu` at the last trial that passed, in

@@ -85,6 +85,11 @@ impl Standing {
         self.pids.iter().map(|pid| cpu::time(*pid)).sum()
     }
 
+    /// Its process at a gateway; none for the kernel's bridge.
+    pub(super) fn pid(&self, side: Side) -> Option<u32> {
+        self.pids.get(side as usize).copied()
+    }
+
     fn start_forwarders(&mut self, sites: &Sites) -> Result<()> {
         let program = std::env::current_exe()?.display().to_string();
         for side in Side::BOTH {
