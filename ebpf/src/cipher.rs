@@ -34,8 +34,7 @@ pub struct CipherPeer {
 }
 
 /// The program of the cipher port: ESP from its peers, in epochs that are live, goes to the AF_XDP socket of its queue; ARP, IPv6
-/// neighbour discovery, ICMP for us and the link channel go to the kernel; all else is dropped and counted by its reason. It has no
-/// peers at first.
+/// neighbour discovery, ICMP for us and the link channel go to the kernel; all else is dropped and counted by its reason.
 ///
 /// Dropping this detaches the program. A process that is killed leaves it attached.
 #[derive(Debug)]
@@ -46,14 +45,17 @@ pub struct CipherProgram {
 }
 
 impl CipherProgram {
-    /// Loads the program with its settings and attaches it to `interface`, with no sockets yet.
+    /// Loads the program with its settings and attaches it to `interface`, with no sockets yet. It knows `peers` from its first
+    /// frame on: one that calls already is no foreign source.
     pub fn attach(
         interface: &str,
         mode: AttachMode,
         buffers: Buffers,
         settings: &CipherSettings,
+        peers: &[CipherPeer],
     ) -> Result<Self, Error> {
         let loaded = load(interface, settings, buffers)?;
+        peers.iter().try_for_each(|peer| add_peer(&loaded, peer))?;
         let attachment = Attachment::new(interface, mode, &loaded.program())?;
         Ok(Self { attachment, loaded })
     }

@@ -1,12 +1,14 @@
 //! Attaching at a veth pair in a network namespace of the test's own: replaced, refused, detached. Needs root.
 
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
+use std::time::Duration;
 
 use libbpf_rs::{ObjectBuilder, Xdp, XdpFlags};
 use nix::sched::{CloneFlags, unshare};
-use qhaul_ebpf::{AttachMode, Buffers, CipherProgram, CipherSettings, PlainProgram};
+use qhaul_ebpf::{AttachMode, Buffers, CipherPeer, CipherProgram, CipherSettings, PlainProgram};
 
 const SETTINGS: CipherSettings = CipherSettings {
     own: std::net::IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 1)),
@@ -20,7 +22,7 @@ fn a_stale_program_is_replaced_and_only_the_owner_detaches() {
         for mode in [AttachMode::Native, AttachMode::Generic] {
             let stale = PlainProgram::attach("near", mode, Buffers::One).unwrap();
             assert_eq!(attached("near"), Some(stale.id()));
-            let fresh = CipherProgram::attach("near", mode, Buffers::One, &SETTINGS).unwrap();
+            let fresh = CipherProgram::attach("near", mode, Buffers::One, &SETTINGS, &[]).unwrap();
             assert_ne!(stale.id(), fresh.id());
             assert_eq!(attached("near"), Some(fresh.id()), "the new program is in place");
             drop(stale);
@@ -121,6 +123,27 @@ fn counters_count_real_frames() {
         let after = plain.counters().unwrap();
         assert!(after.received >= before.received + 3, "{after:?}");
         assert_eq!((after.received, after.to_socket), (after.no_socket, 0));
+    });
+}
+
+#[test]
+fn a_peer_that_calls_at_once_is_let_in() {
+    in_namespace(|| {
+        run("ip", &["address", "add", "198.51.100.2/24", "dev", "far"]);
+        run("ip", &["neighbour", "add", "198.51.100.1", "lladdr", "02:00:00:00:00:02", "dev", "far"]);
+        let attach = |peers: &[CipherPeer]| {
+            CipherProgram::attach("near", AttachMode::Native, Buffers::One, &SETTINGS, peers).unwrap()
+        };
+        let call = |program: &CipherProgram| {
+            let (own, patience) =
+                (SocketAddr::new(SETTINGS.own, SETTINGS.channel_port), Duration::from_millis(100));
+            TcpStream::connect_timeout(&own, patience).expect_err("nobody listens");
+            let counted = program.counters().unwrap();
+            (counted.to_kernel_channel > 0, counted.foreign_source > 0)
+        };
+        let peer = CipherPeer { address: "198.51.100.2".parse().unwrap(), number: 3, calls: true };
+        assert_eq!(call(&attach(&[peer])), (true, false));
+        assert_eq!(call(&attach(&[])), (false, true));
     });
 }
 

@@ -11,12 +11,12 @@ use std::os::fd::AsFd;
 use tracing::{info, warn};
 
 use crate::BURST;
-use crate::config::{Config, Payload};
+use crate::config::{Config, LinkConfig, Payload};
 use crate::netlink;
 use crate::policy::{ClearTypes, Policy};
 use crate::spi::Epoch;
 use crate::wire::{Encap, OuterShape};
-use crate::worker::Queues;
+use crate::worker::{LinkNumber, Queues};
 use crate::xsk::{BindMode, Interface, LiveMode, OffloadsOff, Port, PortConfig, Promiscuous, Umem};
 
 /// Bytes of a chunk.
@@ -110,9 +110,9 @@ impl Programs {
         })
     }
 
-    /// Lets the peer of link `number` in at the cipher port, with no epoch live. `calls`: it opens the link channel to us.
-    pub fn add_peer(&self, number: u8, address: IpAddr, calls: bool) -> Result<(), qhaul_ebpf::Error> {
-        self.cipher.add_peer(&CipherPeer { address, number: number.into(), calls })
+    /// Lets the peer of a link that comes later in at the cipher port, with no epoch live.
+    pub fn add_peer(&self, number: LinkNumber, link: &LinkConfig) -> Result<(), qhaul_ebpf::Error> {
+        self.cipher.add_peer(&peer_of(number, link))
     }
 
     /// Lets the peer of a link that goes in no more.
@@ -262,6 +262,8 @@ fn attach_programs(
         },
         channel_port: config.channel_port,
     };
+    let peers: Vec<CipherPeer> =
+        (0..=LinkNumber::MAX).zip(&config.links).map(|(number, link)| peer_of(number, link)).collect();
     let mut programs = Programs {
         interface: config.plain.clone(),
         proven: false,
@@ -272,7 +274,7 @@ fn attach_programs(
             Payload::Ethernet => Some(Promiscuous::new(plain)?),
             Payload::Ip => None,
         },
-        cipher: CipherProgram::attach(&config.cipher, attach, buffers, &settings)?,
+        cipher: CipherProgram::attach(&config.cipher, attach, buffers, &settings, &peers)?,
         plain: match router(config, plain)? {
             None => PlainProgram::attach(&config.plain, attach, buffers)?,
             Some(router) => PlainProgram::attach_router(&config.plain, attach, buffers, &router)?,
@@ -286,6 +288,10 @@ fn attach_programs(
         programs.offloads.push(off);
     }
     Ok(programs)
+}
+
+fn peer_of(number: LinkNumber, link: &LinkConfig) -> CipherPeer {
+    CipherPeer { address: link.ends.peer(), number: number.into(), calls: link.listens }
 }
 
 /// For the plain and the cipher port.

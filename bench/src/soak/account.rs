@@ -103,9 +103,10 @@ impl Account {
 
     /// Frames that were left where they may be left, or that nobody may have lost.
     fn left(&mut self, name: &str, count: i64, allowed: bool) {
-        match allowed && count >= 0 {
-            true => *self.left_at.entry(name.to_owned()).or_default() += count as u64,
-            false => self.blame(count.unsigned_abs(), format!("as if {name}, which was not so")),
+        match count {
+            0.. if allowed => *self.left_at.entry(name.to_owned()).or_default() += count as u64,
+            0.. => self.blame(count as u64, format!("as if {name}, which was not so")),
+            _ => self.blame(count.unsigned_abs(), format!("that nobody sent, where {name} may lose some")),
         }
     }
 

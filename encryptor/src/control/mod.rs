@@ -141,7 +141,7 @@ pub fn run(config: &Config, log: KeyLog) -> Result<(), RunError> {
     let plane = DataPlane { crew, programs: path.programs, cipher: config.cipher.clone() };
     let mut site = Site::new(config.clone(), maker, plane, plain_side, path.mode, links);
     let result =
-        admit_all(&mut site, config).and_then(|()| turn_until_done(&mut poll, &signals, control, &mut site));
+        site.listen(&config.links).and_then(|()| turn_until_done(&mut poll, &signals, control, &mut site));
     site.end(result)
 }
 
@@ -173,11 +173,6 @@ fn start_crew(
         queues.into_iter().zip(works).map(|(queues, links)| Work { queues, links, fit: maker.fit(config) });
     let packet = maker.ports.cipher.mtu as usize + ETH_HLEN;
     Crew::start(config, works.collect(), packet, maker.waker.clone())
-}
-
-fn admit_all(site: &mut Site, config: &Config) -> Result<(), RunError> {
-    site.listen(&config.links)?;
-    (0..=LinkNumber::MAX).zip(&config.links).try_for_each(|(number, link)| site.admit(number, link))
 }
 
 fn turn_until_done(

@@ -150,7 +150,7 @@ impl Site {
         // First those that go: one that comes may have the address of one of them.
         gone.iter().try_for_each(|name| self.remove(name))?;
         for (part, work) in newcomers {
-            self.admit(part.pieces.number, &part.pieces.config)?;
+            self.plane.programs.add_peer(part.pieces.number, &part.pieces.config)?;
             self.plane.crew.tell_each(work.into_iter().map(Command::AddLink));
             self.config.links.push(part.pieces.config.clone());
             self.links.push(part);

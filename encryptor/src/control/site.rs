@@ -80,11 +80,6 @@ impl Site {
         Ok(())
     }
 
-    /// Lets the peer of a link in.
-    pub(super) fn admit(&self, number: LinkNumber, link: &LinkConfig) -> Result<(), RunError> {
-        Ok(self.plane.programs.add_peer(number, link.ends.peer(), link.listens)?)
-    }
-
     /// A number that no link has, not even one that is leaving.
     pub(super) fn free_number(&self, taken: &[LinkNumber]) -> Option<LinkNumber> {
         let parts = self.links.iter().chain(self.leaving.iter().map(|(part, _)| part));
