@@ -52,6 +52,8 @@ pub struct Worker {
     wiring: Wiring,
     polling: Polling,
     poll: Poll,
+    /// What ended a sleep: all queues are looked at anyway.
+    events: Events,
     batch: Vec<Frame>,
     outbox: Vec<Frame>,
     verdicts: ArrayVec<Verdict, BURST>,
@@ -99,6 +101,7 @@ impl Worker {
             wiring,
             polling,
             poll,
+            events: Events::with_capacity(16),
             batch,
             outbox,
             verdicts,
@@ -295,8 +298,7 @@ impl Worker {
         let ports = self.queues.plain.iter().chain(&self.queues.cipher);
         let sending = ports.into_iter().any(|port| port.outstanding().tx > 0);
         let longest = if sending { SHORT_SLEEP } else { SLEEP };
-        let mut events = Events::with_capacity(16);
-        match self.poll.poll(&mut events, Some(longest)) {
+        match self.poll.poll(&mut self.events, Some(longest)) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => error!("the worker cannot sleep: {error}"),
