@@ -5,6 +5,7 @@ mod csv;
 mod machine;
 mod page;
 mod rows;
+mod sizing;
 mod text;
 
 use std::fs;
@@ -34,6 +35,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         groups.read(&text).with_context(|| format!("{}", file.display()))?;
     }
     ensure!(!groups.is_empty(), "no rows: run a bench with --json and give its output");
+    groups.add("sizing", sizing::rows(&groups));
     let page = page::page(&groups, &Machine::look());
     write(&options.out, &page)?;
     for group in groups.groups() {

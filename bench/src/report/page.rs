@@ -12,7 +12,7 @@ const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;mar
     svg{width:100%;height:auto;margin:.5rem 0}svg text{font:12px sans-serif;fill:#333}svg .title{font-weight:bold}";
 
 /// What a bench measures, and what it does not show.
-const ABOUT: [(&str, &str); 5] = [
+const ABOUT: [(&str, &str); 6] = [
     (
         "soft",
         "The worker's packet code over memory, no kernel, beside the bare AEAD on the same bytes in the same run. It shows what a \
@@ -36,6 +36,11 @@ const ABOUT: [(&str, &str); 5] = [
         "peers",
         "What a user would pick instead, on the wire bench's topology, in turns; the control is the kernel that routes in clear. The \
          distribution's builds with their defaults, all on this machine's cores: compare rows of one run.",
+    ),
+    (
+        "sizing",
+        "The model by which a link is sized, checked: a packet takes a core as long as plain AF_XDP forwarding of one gateway alone, and the \
+         packet code of the soft bench on top. Cores are for one direction of a full line, with this machine's kernel and driver.",
     ),
 ];
 
@@ -89,9 +94,10 @@ fn charts(group: &Group) -> Vec<Chart> {
         }
     }
     let of = |row: &Row| (shown(row, "engine"), shown(row, "flows"));
-    let figure_and_control = match group.bench() {
-        "soft-rotation" => ["rotating_p99_ns", "still_p50_ns"],
-        _ => ["round_trip_ns", "aead_ns"],
+    let (unit, figure_and_control) = match group.bench() {
+        "soft-rotation" => ("ns a packet", ["rotating_p99_ns", "still_p50_ns"]),
+        "sizing" => ("packets a second", ["measured_pps", "predicted_pps"]),
+        _ => ("ns a packet", ["round_trip_ns", "aead_ns"]),
     };
     let pairs = distinct(&group.rows, |row| of(row));
     pairs
@@ -99,10 +105,11 @@ fn charts(group: &Group) -> Vec<Chart> {
         .map(|(engine, flows)| {
             let rows: Vec<&Row> =
                 group.rows.iter().filter(|row| of(row) == (engine.clone(), flows.clone())).collect();
+            let flows = if flows.is_empty() { flows } else { format!(", {flows} flows") };
             let series = figure_and_control
                 .map(|name| (name.to_owned(), rows.iter().map(|row| number(row, name)).collect()));
             Chart {
-                title: format!("ns a packet, {engine}, {flows} flows"),
+                title: format!("{unit}, {engine}{flows}"),
                 categories: rows.iter().map(|row| shown(row, "size")).collect(),
                 series: series.into(),
             }

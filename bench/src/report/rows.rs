@@ -55,6 +55,13 @@ impl Rows {
         Ok(())
     }
 
+    /// Adds rows that were made of others; none are no group.
+    pub(super) fn add(&mut self, bench: &str, rows: Vec<Row>) {
+        if !rows.is_empty() {
+            self.0.push(Group { bench: bench.to_owned(), rows });
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

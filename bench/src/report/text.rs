@@ -3,7 +3,7 @@
 use super::rows::{Group, Rows, shown};
 
 /// Columns that a terminal has room for.
-const COLUMNS: [&str; 16] = [
+const COLUMNS: [&str; 18] = [
     "subject",
     "peer",
     "engine",
@@ -14,6 +14,8 @@ const COLUMNS: [&str; 16] = [
     "value",
     "round_trip_ns",
     "aead_ns",
+    "predicted_pps",
+    "measured_pps",
     "rotations",
     "lost",
     "blocked_us",
