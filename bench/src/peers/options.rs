@@ -79,7 +79,7 @@ impl Options {
 
     pub(super) fn effort(&self) -> Effort {
         let time = Duration::from_millis(self.millis);
-        Effort { flows: self.flows, time, trials: self.trials, loss: self.loss }
+        Effort { flows: self.flows, queues: 1, time, trials: self.trials, loss: self.loss }
     }
 }
 

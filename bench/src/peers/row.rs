@@ -114,7 +114,7 @@ fn line(row: &Row<'_>) -> String {
         .collect::<String>();
     let places = if *value < 100.0 { 2 } else { 0 };
     format!(
-        "{size:>5} {figure:<14} {peer:<13} {value:>10.places$} ({min:.places$}..{max:.places$}){beside}  [{version}]"
+        "{size:>5} {figure:<15} {peer:<13} {value:>10.places$} ({min:.places$}..{max:.places$}){beside}  [{version}]"
     )
 }
 

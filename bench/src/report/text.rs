@@ -3,10 +3,11 @@
 use super::rows::{Group, Rows, shown};
 
 /// Columns that a terminal has room for.
-const COLUMNS: [&str; 16] = [
+const COLUMNS: [&str; 20] = [
     "subject",
     "peer",
     "engine",
+    "queues",
     "rotate",
     "size",
     "flows",
@@ -16,9 +17,12 @@ const COLUMNS: [&str; 16] = [
     "aead_ns",
     "rotations",
     "lost",
+    "still_lost",
     "blocked_us",
     "control",
+    "control_value",
     "ratio",
+    "clear_ratio",
     "qhaul_ratio",
 ];
 
