@@ -28,7 +28,7 @@ pub(crate) struct Options {
     size: Vec<usize>,
     /// Flows at once.
     #[arg(long, default_value_t = 16)]
-    flows: u16,
+    pub(super) flows: u16,
     /// Rounds; each measures all in turn, and the median is shown.
     #[arg(long, default_value_t = 5)]
     pub(super) rounds: usize,

@@ -25,7 +25,7 @@ const ABOUT: [(&str, &str); 5] = [
     (
         "wire",
         "The lab's path on veth with all boxes, hosts and the generator on this machine's cores: the kernel's share dwarfs ours. \
-         Compare rows of one run with each other, not with other machines.",
+         Compare rows of one run with each other, not with other machines. Busy workers (qhaul-busy) and more queues need more cores.",
     ),
     (
         "wire-rotation",

@@ -164,17 +164,16 @@ impl Options {
         self.rotate_seconds as f64 + SETUP
     }
 
+    /// About how long all turns with and without rotation take in one lab.
+    pub(super) fn rotations_seconds(&self) -> f64 {
+        (2 * self.rotate.len() * self.rotate_rounds) as f64 * self.rotation_seconds()
+    }
+
     /// About how long everything takes.
     pub(super) fn seconds(&self) -> f64 {
         let turns = (self.rounds * self.subjects().len()) as f64 * self.turn_seconds();
-        let rotations = match self.rotate.len() {
-            0 => 0.0,
-            periods => {
-                let turns = (2 * periods * self.rotate_rounds) as f64;
-                self.sustained_seconds() + turns * self.rotation_seconds()
-            }
-        };
-        self.queues.len() as f64 * (turns + rotations)
+        let sustained = if self.rotate.is_empty() { 0.0 } else { self.sustained_seconds() };
+        self.queues.len() as f64 * (turns + sustained + self.rotations_seconds())
     }
 
     /// `--rotate none` leaves rotation out.

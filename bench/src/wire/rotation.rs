@@ -89,6 +89,7 @@ impl Run<'_> {
                 "rotation is left out: no rate held for {} s without loss",
                 self.options.rotate_seconds
             );
+            self.progress.done(self.options.rotations_seconds());
             return Ok(());
         };
         for rotate in &self.options.rotate {
