@@ -49,22 +49,21 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     catch_signals()?;
     let mut progress = Progress::new(options.seconds());
-    options.queues.iter().try_for_each(|queues| {
-        let table = in_lab(options, *queues, &mut progress)?;
-        // At once: what was measured is not lost with what comes.
-        table.print(options.json)
-    })
+    options.queues.iter().try_for_each(|queues| in_lab(options, *queues, &mut progress))
 }
 
-fn in_lab(options: &Options, queues: u16, progress: &mut Progress) -> Result<Table> {
+fn in_lab(options: &Options, queues: u16, progress: &mut Progress) -> Result<()> {
     let lab = lab::Options { prefix: options.prefix.clone(), queues, ..lab::Options::default() };
     let mut sites = Sites::prepare(&lab)?;
     let mut table = Table::new(options.flows, queues);
     let measured = Run { options, sites: &mut sites, queues, progress, table: &mut table }.measure_all();
     // What a process said last is the reason; what failed for want of it is not.
     let measured = measured.map_err(|error| sites.check_running().err().map_or(error, Into::into));
-    sites.down()?;
-    measured.map(|()| table)
+    let removed = sites.down();
+    // Also what was measured before something failed: it took its time.
+    table.print(options.json)?;
+    measured?;
+    Ok(removed?)
 }
 
 impl Run<'_> {

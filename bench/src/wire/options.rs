@@ -1,14 +1,18 @@
 //! What the wire bench is told.
 
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
+use qhaul::config::Config;
+use qhaul::lab::SiteConfig;
+use qhaul::lab::plan::Side;
 
 use super::frame::LEAST;
 use super::path::Effort;
 use super::rotation;
-use super::subject::Subject;
+use super::subject::{HARD_LIMIT, Subject};
 
 /// The 7:4:1 mixture that is called IMIX, spread evenly; sizes without FCS.
 const IMIX: [usize; 12] = [60, 590, 60, 60, 590, 60, 1514, 60, 590, 60, 590, 60];
@@ -63,6 +67,19 @@ pub(crate) struct Options {
     pub(super) json: bool,
 }
 
+/// A period that the encryptors would refuse is not to be found out after all rounds.
+fn check_period(period: &str) -> Result<()> {
+    let site = SiteConfig {
+        rotate: period.to_owned(),
+        hard_limit: HARD_LIMIT.to_owned(),
+        ..SiteConfig::new(Side::A)
+    };
+    match Config::parse(&site.to_toml(), Path::new("")) {
+        Ok(_) => Ok(()),
+        Err(problem) => bail!("--rotate {period}: {problem}"),
+    }
+}
+
 /// So many queues, in words.
 pub(super) fn queues_text(queues: u16) -> String {
     match queues {
@@ -106,6 +123,7 @@ impl Options {
         ensure!((0.0..0.5).contains(&self.loss), "--loss is a part of what was sent, below 0.5");
         let start = self.rotate.is_empty() || self.size.contains(&rotation::SIZE.to_string());
         ensure!(start, "--rotate needs {} in --size; `--rotate none` leaves rotation out", rotation::SIZE);
+        self.rotate.iter().try_for_each(|period| check_period(period))?;
         ensure!(self.rotate_rounds > 0, "--rotate-rounds is at least 1");
         // The turns without rotation must end before the one that never comes is due.
         ensure!((1..=600).contains(&self.rotate_seconds), "--rotate-seconds is within 1 to 600");
@@ -208,6 +226,9 @@ mod tests {
             ["--size", "64"],
             ["--queues", "0"],
             ["--queues", "9999"],
+            ["--rotate", "1ms"],
+            ["--rotate", "often"],
+            ["--rotate", "3h"],
             ["--rotate-rounds", "0"],
         ] {
             assert!(parse(&bad).check().is_err(), "{bad:?}");

@@ -11,7 +11,7 @@ use qhaul::lab::{Process, SiteConfig, Sites};
 use super::cpu;
 
 /// Above every rotation period that makes sense to measure: a slow machine's late rotation stops nothing.
-const HARD_LIMIT: &str = "2h";
+pub(super) const HARD_LIMIT: &str = "2h";
 
 /// The things that are compared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
