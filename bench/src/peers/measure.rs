@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use anyhow::Result;
 use qhaul::lab::Sites;
-use qhaul::lab::iperf::{Iperf, Load};
 use qhaul::lab::plan::Side;
 use qhaul::lab::wait::check_interrupt;
 
+use crate::wire::latency::{IDLE_RATE, percentiles};
 use crate::wire::options::Size;
 use crate::wire::path::Path;
+use crate::wire::tcp;
 
 use super::clear;
 use super::options::Options;
@@ -18,6 +19,9 @@ use super::routes;
 use super::row::Table;
 use super::standing::Standing;
 use super::watch::Watch;
+
+/// How long round trips are measured.
+const ROUND_TRIPS: Duration = Duration::from_secs(1);
 
 /// A size, a figure's name and its value.
 type Figure = (String, &'static str, f64);
@@ -64,7 +68,7 @@ fn put_and_measure(
     path.close()?;
     measured?;
     if options.tcp > 0 {
-        figures.push(("tcp".to_owned(), "tcp_gbps", tcp(sites, options.tcp)?));
+        figures.push(("tcp".to_owned(), "tcp_gbps", tcp::gbps(sites, options.tcp)?));
     }
     standing.check_running()?;
     Ok(figures)
@@ -99,13 +103,12 @@ fn measure(path: &mut Path, standing: &Standing, size: &Size, figures: &mut Vec<
     if standing.has_processes() && cpu > 0.0 {
         add("cpu_ns", cpu);
     }
+    let idle = path.trial(size, IDLE_RATE, ROUND_TRIPS, 1)?;
+    reordered += idle.reordered;
+    if let Some(times) = percentiles(idle.round_trips) {
+        add("rtt_idle_p50_us", times.p50);
+        add("rtt_idle_p99_us", times.p99);
+    }
     add("reordered", reordered as f64);
     Ok(())
-}
-
-/// TCP between the hosts' kernels in both gateways' way, in Gbit/s of payload: as fast as it goes, for a time.
-fn tcp(sites: &Sites, seconds: u64) -> Result<f64> {
-    let unlimited = Load::TcpRate(0, Duration::from_secs(seconds));
-    let iperf = Iperf::start(sites.topology(), Side::B.host_v4().into(), 5201, 4, unlimited)?;
-    Ok(iperf.finish(Duration::from_secs(30 + 2 * seconds))?.bits_per_second / 1e9)
 }

@@ -69,7 +69,7 @@ fn measure_all(options: &Options, sites: &mut Sites) -> Result<Table> {
         sites.start_kme(side)?;
     }
     let started = Instant::now();
-    let mut table = Table::default();
+    let mut table = Table::new(options.flows);
     for round in 1..=options.rounds {
         let mut still = Vec::new();
         for contender in field {

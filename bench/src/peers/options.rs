@@ -28,7 +28,7 @@ pub(crate) struct Options {
     size: Vec<usize>,
     /// Flows at once.
     #[arg(long, default_value_t = 16)]
-    flows: u16,
+    pub(super) flows: u16,
     /// Rounds; each measures all in turn, and the median is shown.
     #[arg(long, default_value_t = 5)]
     pub(super) rounds: usize,
@@ -79,7 +79,7 @@ impl Options {
 
     pub(super) fn effort(&self) -> Effort {
         let time = Duration::from_millis(self.millis);
-        Effort { flows: self.flows, time, trials: self.trials, loss: self.loss }
+        Effort { flows: self.flows, queues: 1, time, trials: self.trials, loss: self.loss }
     }
 }
 

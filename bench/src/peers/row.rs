@@ -11,8 +11,9 @@ use super::peer::Contender;
 use super::{clear, qhaul};
 
 /// All figures: one value a round.
-#[derive(Default, Debug)]
+#[derive(Debug)]
 pub(super) struct Table {
+    flows: u16,
     /// Sizes and figures, as they came.
     order: Vec<(String, &'static str)>,
     /// Names and versions, as they came.
@@ -27,6 +28,7 @@ struct Row<'a> {
     peer: &'static str,
     version: &'a str,
     size: &'a str,
+    flows: u16,
     figure: &'static str,
     value: f64,
     min: f64,
@@ -40,6 +42,11 @@ struct Row<'a> {
 }
 
 impl Table {
+    /// For so many flows.
+    pub(super) fn new(flows: u16) -> Table {
+        Table { flows, order: Vec::new(), peers: Vec::new(), values: BTreeMap::new() }
+    }
+
     /// Adds one round's value.
     pub(super) fn add(&mut self, contender: &Contender, size: &str, figure: &'static str, value: f64) {
         self.add_named(contender.peer.name(), &contender.version, size, figure, value);
@@ -91,6 +98,7 @@ impl Table {
             peer,
             version,
             size,
+            flows: self.flows,
             figure,
             value,
             min: values.iter().copied().fold(f64::INFINITY, f64::min),
@@ -114,7 +122,7 @@ fn line(row: &Row<'_>) -> String {
         .collect::<String>();
     let places = if *value < 100.0 { 2 } else { 0 };
     format!(
-        "{size:>5} {figure:<14} {peer:<13} {value:>10.places$} ({min:.places$}..{max:.places$}){beside}  [{version}]"
+        "{size:>5} {figure:<15} {peer:<13} {value:>10.places$} ({min:.places$}..{max:.places$}){beside}  [{version}]"
     )
 }
 
@@ -124,7 +132,7 @@ mod tests {
 
     #[test]
     fn each_stands_beside_the_kernel_and_qhaul() {
-        let mut table = Table::default();
+        let mut table = Table::new(16);
         for (clear, qhaul, other) in [(100.0, 50.0, 10.0), (300.0, 90.0, 40.0), (200.0, 80.0, 20.0)] {
             table.add_named("clear", "Linux 6", "64", "loss_free_pps", clear);
             table.add_named("qhaul", "0.1", "64", "loss_free_pps", qhaul);
@@ -144,12 +152,21 @@ mod tests {
 
     #[test]
     fn a_row_in_json_names_what_programs_ask_for() {
-        let mut table = Table::default();
+        let mut table = Table::new(16);
         table.add_named("clear", "Linux 6", "512", "overload_pps", 4.0);
         let row = serde_json::to_value(table.rows().next().unwrap()).unwrap();
-        for name in
-            ["bench", "peer", "version", "size", "figure", "value", "control", "control_value", "ratio"]
-        {
+        for name in [
+            "bench",
+            "peer",
+            "version",
+            "size",
+            "flows",
+            "figure",
+            "value",
+            "control",
+            "control_value",
+            "ratio",
+        ] {
             assert!(row.get(name).is_some_and(|value| !value.is_null()), "{name} in {row}");
         }
         assert_eq!((&row["bench"], &row["ratio"]), (&"peers".into(), &1.0.into()));

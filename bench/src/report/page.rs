@@ -25,12 +25,12 @@ const ABOUT: [(&str, &str); 6] = [
     (
         "wire",
         "The lab's path on veth with all boxes, hosts and the generator on this machine's cores: the kernel's share dwarfs ours. \
-         Compare rows of one run with each other, not with other machines.",
+         Compare rows of one run with each other, not with other machines. Busy workers (qhaul-busy) and more queues need more cores.",
     ),
     (
         "wire-rotation",
-        "Frames lost and round trips at 90 % of the loss-free rate while keys rotate. Blocked time is lost packets over the offered \
-         rate, per rotation.",
+        "Frames lost and round trips while keys rotate, in turns with as long without (still), at 90 % of a rate that loses nothing for \
+         so long. Blocked time is lost packets over the offered rate, per rotation.",
     ),
     (
         "peers",
@@ -87,10 +87,13 @@ fn section(page: &mut String, group: &Group) {
 /// A group that names figures has a chart for each: by size, with a bar for each subject, or by peer, of whom there are many, with
 /// a bar for each size. The soft bench has one for each engine and number of flows.
 fn charts(group: &Group) -> Vec<Chart> {
+    if group.bench() == "wire-rotation" {
+        return of_rotations(group);
+    }
     for (name, axes) in [("subject", ["size", "subject"]), ("peer", ["peer", "size"])] {
         if group.rows.iter().all(|row| row.contains_key("figure") && row.contains_key(name)) {
-            let figures = distinct(&group.rows, |row| shown(row, "figure"));
-            return figures.into_iter().map(|figure| of_figure(group, &figure, axes)).collect();
+            let figures = distinct(&group.rows, |row| (shown(row, "figure"), shown(row, "queues")));
+            return figures.into_iter().map(|figure| of_figure(group, figure, axes)).collect();
         }
     }
     let of = |row: &Row| (shown(row, "engine"), shown(row, "flows"));
@@ -106,20 +109,36 @@ fn charts(group: &Group) -> Vec<Chart> {
             let rows: Vec<&Row> =
                 group.rows.iter().filter(|row| of(row) == (engine.clone(), flows.clone())).collect();
             let flows = if flows.is_empty() { flows } else { format!(", {flows} flows") };
-            let series = figure_and_control
-                .map(|name| (name.to_owned(), rows.iter().map(|row| number(row, name)).collect()));
-            Chart {
-                title: format!("{unit}, {engine}{flows}"),
-                categories: rows.iter().map(|row| shown(row, "size")).collect(),
-                series: series.into(),
-            }
+            side_by_side(format!("{unit}, {engine}{flows}"), &rows, "size", &figure_and_control)
         })
         .collect()
 }
 
+/// Round trips by period, for each number of queues.
+fn of_rotations(group: &Group) -> Vec<Chart> {
+    let numbers = distinct(&group.rows, |row| shown(row, "queues"));
+    let of_number = |queues: String| {
+        let rows: Vec<&Row> = group.rows.iter().filter(|row| shown(row, "queues") == queues).collect();
+        let title = format!("round trips in us, p99.9{}", on_queues(&queues));
+        side_by_side(title, &rows, "rotate", &["rtt_p999_us", "still_rtt_p999_us"])
+    };
+    numbers.into_iter().map(of_number).collect()
+}
+
+/// A category for each row, and a bar for each of its `columns`.
+fn side_by_side(title: String, rows: &[&Row], category: &str, columns: &[&str]) -> Chart {
+    let values = |name: &str| rows.iter().map(|row| number(row, name)).collect();
+    Chart {
+        title,
+        categories: rows.iter().map(|row| shown(row, category)).collect(),
+        series: columns.iter().map(|name| ((*name).to_owned(), values(name))).collect(),
+    }
+}
+
 /// The columns in `axes` name the categories and the series.
-fn of_figure(group: &Group, figure: &str, axes: [&str; 2]) -> Chart {
-    let rows: Vec<&Row> = group.rows.iter().filter(|row| shown(row, "figure") == figure).collect();
+fn of_figure(group: &Group, (figure, queues): (String, String), axes: [&str; 2]) -> Chart {
+    let here = |row: &&Row| shown(row, "figure") == figure && shown(row, "queues") == queues;
+    let rows: Vec<&Row> = group.rows.iter().filter(here).collect();
     let [categories, series] = axes.map(|axis| distinct(&rows, |row| shown(row, axis)));
     let value = |category: &str, series: &str| {
         let wanted = [category, series];
@@ -130,7 +149,16 @@ fn of_figure(group: &Group, figure: &str, axes: [&str; 2]) -> Chart {
     let series = series
         .iter()
         .map(|series| (series.clone(), categories.iter().map(|category| value(category, series)).collect()));
-    Chart { title: figure.to_owned(), series: series.collect(), categories: categories.clone() }
+    let title = figure.clone() + &on_queues(&queues);
+    Chart { title, series: series.collect(), categories: categories.clone() }
+}
+
+/// What a title says of the queues; nothing if there was one or none was told.
+fn on_queues(queues: &str) -> String {
+    match queues {
+        "" | "1" => String::new(),
+        _ => format!(", {queues} queues"),
+    }
 }
 
 fn distinct<T, K: PartialEq>(rows: &[T], key: impl Fn(&T) -> K) -> Vec<K> {
@@ -186,5 +214,28 @@ mod tests {
         assert_eq!(chart.categories, ["clear", "openvpn"]);
         assert_eq!(chart.series[1], ("512".to_owned(), vec![None, Some(1.0)]));
         assert_eq!(group.columns(), ["peer", "version", "size", "figure", "value"]);
+    }
+
+    #[test]
+    fn each_number_of_queues_has_its_charts() {
+        let mut rows = Rows::default();
+        for queues in [1, 2] {
+            let row = serde_json::json!({
+                "bench": "wire", "subject": "qhaul", "queues": queues, "size": "64", "figure": "cpu_ns", "value": 10.0 * f64::from(queues),
+            });
+            rows.read(&row.to_string()).unwrap();
+            let row = serde_json::json!({
+                "bench": "wire-rotation", "subject": "qhaul", "queues": queues, "size": "512", "rotate": "1s", "figure": "rtt_p999_us",
+                "value": 5.0, "rtt_p999_us": 5.0, "still_rtt_p999_us": 4.0,
+            });
+            rows.read(&row.to_string()).unwrap();
+        }
+        let [wire, rotation] = [0, 1].map(|group| charts(&rows.groups()[group]));
+        let titles = |charts: &[Chart]| charts.iter().map(|chart| chart.title.clone()).collect::<Vec<_>>();
+        assert_eq!(titles(&wire), ["cpu_ns", "cpu_ns, 2 queues"]);
+        assert_eq!(wire[1].series, [("qhaul".to_owned(), vec![Some(20.0)])]);
+        assert_eq!(titles(&rotation)[1], "round trips in us, p99.9, 2 queues");
+        assert_eq!(rotation[0].categories, ["1s"]);
+        assert_eq!(rotation[0].series[1], ("still_rtt_p999_us".to_owned(), vec![Some(4.0)]));
     }
 }

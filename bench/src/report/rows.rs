@@ -4,11 +4,12 @@ use anyhow::{Context, Result};
 use serde_json::{Map, Value};
 
 /// Columns that come first, in this order; others follow by name.
-const ORDER: [&str; 18] = [
+const ORDER: [&str; 19] = [
     "subject",
     "peer",
     "version",
     "engine",
+    "queues",
     "rotate",
     "size",
     "flows",

@@ -3,10 +3,11 @@
 use super::rows::{Group, Rows, shown};
 
 /// Columns that a terminal has room for.
-const COLUMNS: [&str; 18] = [
+const COLUMNS: [&str; 22] = [
     "subject",
     "peer",
     "engine",
+    "queues",
     "rotate",
     "size",
     "flows",
@@ -18,9 +19,12 @@ const COLUMNS: [&str; 18] = [
     "measured_pps",
     "rotations",
     "lost",
+    "still_lost",
     "blocked_us",
     "control",
+    "control_value",
     "ratio",
+    "clear_ratio",
     "qhaul_ratio",
 ];
 

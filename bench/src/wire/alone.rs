@@ -12,22 +12,22 @@ use super::cpu;
 use super::measure::Bench;
 use super::options::Size;
 use super::row::Table;
-use super::subject::{Standing, Subject};
+use super::subject::Standing;
 
 /// How long is sent: the kernel counts a process's time in hundredths of a second.
 const TIME: Duration = Duration::from_secs(2);
 
-impl Bench<'_> {
+impl Bench {
     /// Packets a second that gateway a sends when it gets more than it can, and what one costs it in user space and in the kernel.
     pub(super) fn measure_alone(
         &mut self,
         topology: &Topology,
-        (subject, standing): (Subject, &Standing),
+        standing: &Standing,
         size: &Size,
         table: &mut Table,
     ) -> Result<()> {
         topology.exec(Node::Backhaul, &["ip", "link", "set", "wan-b", "nomaster"])?;
-        let measured = self.flow_out(topology, (subject, standing), size, table);
+        let measured = self.flow_out(topology, standing, size, table);
         topology.exec(Node::Backhaul, &["ip", "link", "set", "wan-b", "master", "br0"])?;
         measured
     }
@@ -35,20 +35,20 @@ impl Bench<'_> {
     fn flow_out(
         &mut self,
         topology: &Topology,
-        (subject, standing): (Subject, &Standing),
+        standing: &Standing,
         size: &Size,
         table: &mut Table,
     ) -> Result<()> {
         let before = (entered(topology)?, standing.pid(Side::A).map(cpu::split));
         let outcome = self.path.overload_for(size, TIME)?;
         let packets = (entered(topology)? - before.0) as f64;
-        table.add(subject, &size.name, "alone_pps", packets / outcome.time.as_secs_f64());
+        table.add(self.subject, &size.name, "alone_pps", packets / outcome.time.as_secs_f64());
         if let (Some(now), Some(then)) = (standing.pid(Side::A).map(cpu::split), before.1) {
             for (figure, now, then) in
                 [("alone_user_ns", now[0], then[0]), ("alone_kernel_ns", now[1], then[1])]
             {
                 let spent = now.saturating_sub(then).as_nanos() as f64;
-                table.add(subject, &size.name, figure, spent / packets.max(1.0));
+                table.add(self.subject, &size.name, figure, spent / packets.max(1.0));
             }
         }
         Ok(())

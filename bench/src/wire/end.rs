@@ -1,16 +1,19 @@
-//! One end of the path: an AF_XDP socket on a host's interface, which makes or takes frames.
+//! One end of the path: AF_XDP sockets on all queues of a host's interface, which make or take frames.
 
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns};
 use qhaul::xsk::{BindMode, Frame, Port, PortConfig, Umem};
 use qhaul_ebpf::{AttachMode, Buffers, PlainProgram};
 
 const RING: u32 = 4096;
 const CHUNK: u32 = 4096;
+/// Frames taken from a queue in one go, at the most.
+const TAKE: usize = 64;
 
 /// Runs `work` with this thread in the network namespace `name`. Sockets that it opens stay there.
 pub(crate) fn within<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
@@ -23,27 +26,68 @@ pub(crate) fn within<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<
     result
 }
 
-/// The memory and the socket of one end, without the program.
+/// One queue, and the frames that the kernel has still to take on it.
+#[derive(Debug)]
+struct Queue {
+    port: Port,
+    out: Vec<Frame>,
+}
+
+/// The memory and the sockets of one end, without the program. One thread turns to all queues in turn.
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) umem: Umem,
-    pub(super) port: Port,
+    queues: Vec<Queue>,
 }
 
 impl Line {
-    /// Hands `frames` to the kernel; what finds no room stays. How many were taken.
-    pub(super) fn send(&mut self, frames: &mut Vec<Frame>) -> Result<usize> {
-        let taken = self.port.transmit(&mut self.umem, frames);
-        self.port.kick()?;
-        self.port.complete(&mut self.umem);
+    /// Takes a frame to be sent. All frames of a flow leave on one queue, so that they stay in order.
+    pub(super) fn push(&mut self, flow: usize, frame: Frame) {
+        let count = self.queues.len();
+        self.queues[flow % count].out.push(frame);
+    }
+
+    /// Frames that the kernel has still to take.
+    pub(super) fn waiting(&self) -> usize {
+        self.queues.iter().map(|queue| queue.out.len()).sum()
+    }
+
+    /// Hands over what waits; what finds no room goes on waiting. How many were taken.
+    pub(super) fn send(&mut self) -> Result<usize> {
+        let mut taken = 0;
+        for Queue { port, out } in &mut self.queues {
+            taken += port.transmit(&mut self.umem, out);
+            port.kick()?;
+            port.complete(&mut self.umem);
+        }
         Ok(taken)
+    }
+
+    /// Gives up what waits.
+    pub(super) fn discard(&mut self) {
+        for frame in self.queues.iter_mut().flat_map(|queue| queue.out.drain(..)) {
+            self.umem.free(frame);
+        }
     }
 
     /// Appends what arrived to `frames`.
     pub(super) fn receive(&mut self, frames: &mut Vec<Frame>) -> usize {
-        let received = self.port.receive(&mut self.umem, frames, 64);
-        self.port.refill(&mut self.umem, RING);
+        let mut received = 0;
+        for Queue { port, .. } in &mut self.queues {
+            received += port.receive(&mut self.umem, frames, TAKE);
+            port.refill(&mut self.umem, RING);
+        }
         received
+    }
+
+    /// Sleeps until something arrives, or for `longest`.
+    pub(super) fn wait(&self, longest: PollTimeout) -> Result<()> {
+        let mut fds: Vec<PollFd<'_>> =
+            self.queues.iter().map(|queue| PollFd::new(queue.port.as_fd(), PollFlags::POLLIN)).collect();
+        match poll(&mut fds, longest) {
+            Ok(_) | Err(nix::Error::EINTR) => Ok(()),
+            Err(errno) => Err(errno).context("poll"),
+        }
     }
 }
 
@@ -56,11 +100,11 @@ pub(super) struct End {
 }
 
 impl End {
-    /// Takes queue 0 of `interface` in `namespace`.
-    pub(super) fn open(namespace: &str, interface: &str) -> Result<End> {
+    /// Takes all `queues` of `interface` in `namespace`.
+    pub(super) fn open(namespace: &str, interface: &str, queues: u16) -> Result<End> {
         within(namespace, || {
             let program = PlainProgram::attach(interface, AttachMode::Native, Buffers::One)?;
-            let mut umem = Umem::new(RING * 4, CHUNK)?;
+            let mut umem = Umem::new(RING * 4 * u32::from(queues), CHUNK)?;
             let sizes = PortConfig {
                 rx: RING,
                 tx: RING,
@@ -69,18 +113,25 @@ impl End {
                 bind: BindMode::Copy,
                 chains: false,
             };
-            let port = Port::open(&mut umem, interface, 0, &sizes)?;
-            program.set_socket(0, port.as_fd())?;
-            Ok(End { namespace: namespace.to_owned(), program, line: Line { umem, port } })
+            let places: Vec<(&str, u32)> = (0..queues.into()).map(|queue| (interface, queue)).collect();
+            let ports = Port::open_all(&mut umem, &places, &sizes)?;
+            for port in &ports {
+                program.set_socket(port.queue(), port.as_fd())?;
+            }
+            let queues = ports.into_iter().map(|port| Queue { port, out: Vec::new() }).collect();
+            Ok(End { namespace: namespace.to_owned(), program, line: Line { umem, queues } })
         })
     }
 
     /// Lets go of the interface.
     pub(super) fn close(self) -> Result<()> {
-        let End { namespace, program, line: Line { mut umem, port } } = self;
+        let End { namespace, program, mut line } = self;
         within(&namespace, || {
             drop(program);
-            port.close(&mut umem);
+            line.discard();
+            for queue in line.queues {
+                queue.port.close(&mut line.umem);
+            }
             Ok(())
         })
     }

@@ -1,9 +1,11 @@
 //! The control: plain AF_XDP forwarding between two ports, with the worker's rings and no packet work at all.
 
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use qhaul::BURST;
 use qhaul::lab::wait::{catch_signals, check_interrupt};
@@ -24,43 +26,68 @@ pub(crate) struct Options {
     /// The other.
     #[arg(long)]
     cipher: String,
-    /// The core to run on.
-    #[arg(long)]
-    core: usize,
+    /// The cores to run on, one for each queue.
+    #[arg(long, value_delimiter = ',', required = true)]
+    core: Vec<usize>,
+}
+
+/// One queue of both ports.
+struct Lane {
+    umem: Umem,
+    ports: Vec<Port>,
 }
 
 /// Forwards until SIGTERM.
 pub(crate) fn run(options: &Options) -> Result<()> {
     catch_signals()?;
-    anyhow::ensure!(
-        core_affinity::set_for_current(core_affinity::CoreId { id: options.core }),
-        "core {} cannot be had",
-        options.core
-    );
     let names = [options.plain.as_str(), options.cipher.as_str()];
     let programs = [
         PlainProgram::attach(names[0], AttachMode::Native, Buffers::One)?,
         PlainProgram::attach(names[1], AttachMode::Native, Buffers::One)?,
     ];
+    let lanes = (0..).zip(&options.core).map(|(queue, _)| open(names, queue, &programs));
+    let lanes = lanes.collect::<Result<Vec<Lane>>>()?;
+    let failed = AtomicBool::new(false);
+    println!("forwarding");
+    thread::scope(|scope| {
+        let threads: Vec<_> = lanes
+            .into_iter()
+            .zip(&options.core)
+            .map(|(lane, core)| scope.spawn(|| turn_on_core(lane, *core, &failed)))
+            .collect();
+        threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| anyhow!("a thread panicked"))?)
+    })
+}
+
+fn open(names: [&str; 2], queue: u32, programs: &[PlainProgram]) -> Result<Lane> {
     let mut umem = Umem::new(RING * 5, CHUNK)?;
     let sizes =
         PortConfig { rx: RING, tx: RING, fill: RING, completion: RING, bind: BindMode::Auto, chains: false };
-    let mut ports = Port::open_all(&mut umem, &[(names[0], 0), (names[1], 0)], &sizes)?;
+    let ports = Port::open_all(&mut umem, &names.map(|name| (name, queue)), &sizes)?;
     for (program, port) in programs.iter().zip(&ports) {
-        program.set_socket(0, port.as_fd())?;
+        program.set_socket(queue, port.as_fd())?;
     }
-    println!("forwarding");
-    let result = turn_until_told(&mut umem, &mut ports);
+    Ok(Lane { umem, ports })
+}
+
+fn turn_on_core(lane: Lane, core: usize, failed: &AtomicBool) -> Result<()> {
+    let Lane { mut umem, mut ports } = lane;
+    let result = match core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
+        true => turn_until_told(&mut umem, &mut ports, failed),
+        false => Err(anyhow!("core {core} cannot be had")),
+    };
+    // One queue without its thread would look like loss.
+    failed.fetch_or(result.is_err(), Ordering::Relaxed);
     ports.into_iter().for_each(|port| {
         port.close(&mut umem);
     });
     result
 }
 
-fn turn_until_told(umem: &mut Umem, ports: &mut [Port]) -> Result<()> {
+fn turn_until_told(umem: &mut Umem, ports: &mut [Port], failed: &AtomicBool) -> Result<()> {
     let mut frames = Vec::with_capacity(BURST);
     let mut idle_since = Instant::now();
-    while check_interrupt().is_ok() {
+    while check_interrupt().is_ok() && !failed.load(Ordering::Relaxed) {
         let mut busy = false;
         for from in 0..ports.len() {
             busy |= ports[from].receive(umem, &mut frames, BURST) > 0;

@@ -64,10 +64,13 @@ pub(super) fn read_mark(frame: &[u8]) -> Option<Mark> {
     })
 }
 
-/// Turns a frame round: the addresses of Ethernet change places, and it is to come back no second time.
+/// Turns a frame round: the addresses of Ethernet and of IPv4 change places, which its checksum does not feel, and it is to come
+/// back no second time.
 pub(super) fn turn_round(frame: &mut [u8]) {
-    let (destination, rest) = frame.split_at_mut(6);
-    destination.swap_with_slice(&mut rest[..6]);
+    for (first, len) in [(0, 6), (26, 4)] {
+        let (one, other) = frame[first..first + 2 * len].split_at_mut(len);
+        one.swap_with_slice(other);
+    }
     frame[HEADERS + 3] = 0;
 }
 
@@ -88,6 +91,8 @@ mod tests {
             turn_round(&mut frame);
             assert_eq!(read_mark(&frame), Some(Mark { echo: false, ..mark }));
             assert_eq!(&frame[..12], [[1; 6], [2; 6]].concat());
+            assert_eq!(frame[26..34], [10, 77, 0, 2, 10, 77, 0, 1]);
+            assert_eq!(checksum(&[&frame[14..34]]), 0);
             assert_eq!(read_mark(&frame[..LEAST - 3]), None);
         }
     }

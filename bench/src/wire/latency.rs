@@ -1,22 +1,23 @@
 //! Round-trip times and their percentiles.
 
-use serde::Serialize;
+/// Packets per second with which a path has next to nothing to do.
+pub(crate) const IDLE_RATE: f64 = 500.0;
 
 /// Percentiles in microseconds.
-#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
-pub(super) struct Percentiles {
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub(crate) struct Percentiles {
     /// Half of all are below.
-    pub(super) p50: f64,
+    pub(crate) p50: f64,
     /// 99 of 100.
-    pub(super) p99: f64,
+    pub(crate) p99: f64,
     /// 999 of 1,000.
-    pub(super) p999: f64,
+    pub(crate) p999: f64,
     /// How many were measured.
-    pub(super) samples: usize,
+    pub(crate) samples: usize,
 }
 
 /// Of times in nanoseconds; `None` without any.
-pub(super) fn percentiles(mut times: Vec<u64>) -> Option<Percentiles> {
+pub(crate) fn percentiles(mut times: Vec<u64>) -> Option<Percentiles> {
     times.sort_unstable();
     let at = |part: f64| {
         let place = (part * times.len() as f64).ceil() as usize;

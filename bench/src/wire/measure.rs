@@ -1,35 +1,39 @@
-//! The measurements at one subject: loss-free rate, overload, round trips, processor time, TCP, rotation.
+//! The measurements at one subject: loss-free rate, overload, round trips, processor time.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Result, ensure};
 use qhaul::lab::Sites;
-use qhaul::lab::iperf::{Iperf, Load as TcpLoad};
 use qhaul::lab::plan::Side;
+use qhaul::lab::wait::check_interrupt;
 
-use super::latency::percentiles;
+use super::latency::{IDLE_RATE, Percentiles, percentiles};
 use super::options::{Options, Size};
 use super::path::Path;
-use super::row::{Rotation, Table};
+use super::row::Table;
 use super::subject::{Standing, Subject};
 use super::trial::Outcome;
 
-/// Packets per second of the idle round trips.
-const IDLE_RATE: f64 = 500.0;
-/// The size under which rotation is measured, in bytes.
-const ROTATION_SIZE: usize = 512;
+const IDLE: [&str; 3] = ["rtt_idle_p50_us", "rtt_idle_p99_us", "rtt_idle_p999_us"];
+const HALF: [&str; 3] = ["rtt_half_p50_us", "rtt_half_p99_us", "rtt_half_p999_us"];
+/// How long round trips are measured.
+const ROUND_TRIPS: Duration = Duration::from_secs(1);
 
-/// The path, and what is to be measured on it.
-pub(super) struct Bench<'a> {
+/// The path and the subject on it.
+pub(super) struct Bench {
     pub(super) path: Path,
-    options: &'a Options,
+    pub(super) subject: Subject,
+    queues: u16,
+    /// Frames that arrived after later ones of their flow.
+    overtaken: u64,
 }
 
-impl<'a> Bench<'a> {
+impl Bench {
     /// Takes the hosts' interfaces, and waits until frames cross.
-    pub(super) fn open(sites: &Sites, options: &'a Options) -> Result<Bench<'a>> {
+    pub(super) fn open(sites: &Sites, options: &Options, subject: Subject, queues: u16) -> Result<Bench> {
         let macs = Side::BOTH.map(Side::host_mac);
-        Ok(Bench { path: Path::open(sites, macs, options.effort())?, options })
+        let path = Path::open(sites, macs, options.effort(queues))?;
+        Ok(Bench { path, subject, queues, overtaken: 0 })
     }
 
     /// Gives the interfaces back.
@@ -38,86 +42,78 @@ impl<'a> Bench<'a> {
     }
 
     /// All figures of one size.
-    pub(super) fn measure(
-        &mut self,
-        subject: Subject,
-        standing: &Standing,
-        size: &Size,
-        table: &mut Table,
-    ) -> Result<()> {
-        let name = size.name.as_str();
+    pub(super) fn measure(&mut self, standing: &Standing, size: &Size, table: &mut Table) -> Result<()> {
+        self.overtaken = 0;
+        let loss_free = self.measure_rates(standing, size, table)?;
+        self.measure_idle(standing, size, table)?;
+        let half = self.trial(size, loss_free / 2.0, ROUND_TRIPS)?;
+        self.add_times(HALF, percentiles(half.round_trips), size, table);
+        if self.queues > 1 {
+            table.add(self.subject, &size.name, "reordered", self.overtaken as f64);
+        }
+        Ok(())
+    }
+
+    /// A trial from which about 1,000 frames a second come back, or all.
+    pub(super) fn trial(&mut self, size: &Size, rate: f64, time: Duration) -> Result<Outcome> {
+        let outcome = self.path.trial(size, rate, time, (rate / 1000.0).ceil() as u32)?;
+        self.overtaken += overtaken(&outcome, self.queues)?;
+        Ok(outcome)
+    }
+
+    /// What is carried at the most; the loss-free rate of it.
+    fn measure_rates(&mut self, standing: &Standing, size: &Size, table: &mut Table) -> Result<f64> {
+        let (subject, name, queues) = (self.subject, size.name.as_str(), self.queues);
         let overload = self.path.overload(size)?;
-        in_order(&overload)?;
+        self.overtaken += overtaken(&overload, queues)?;
         let most = overload.received as f64 / overload.time.as_secs_f64();
         table.add(subject, name, "offered_pps", overload.offered());
         table.add(subject, name, "overload_pps", most);
-        let (loss_free, cpu) = self.path.search(size, most * 1.2, || standing.cpu(), in_order)?;
+        let sum = &mut self.overtaken;
+        let seen = |outcome: &Outcome| {
+            *sum += overtaken(outcome, queues)?;
+            Ok(check_interrupt()?)
+        };
+        let (loss_free, cpu) = self.path.search(size, most * 1.2, || standing.cpu(), seen)?;
         table.add(subject, name, "loss_free_pps", loss_free);
         table.add(subject, name, "packet_ns", if loss_free > 0.0 { 1e9 / loss_free } else { f64::INFINITY });
         if subject != Subject::Clear {
             table.add(subject, name, "cpu_ns", cpu);
         }
-        let idle = self.trial(size, IDLE_RATE, Duration::from_secs(1), 1)?;
-        let half = loss_free / 2.0;
-        let busy = self.trial(size, half, Duration::from_secs(1), (half / 1000.0).ceil() as u32)?;
-        for (outcome, names) in [(idle, IDLE), (busy, HALF)] {
-            let Some(times) = percentiles(outcome.round_trips) else { continue };
-            for (figure, value) in names.into_iter().zip([times.p50, times.p99, times.p999]) {
-                table.add(subject, name, figure, value);
-            }
+        Ok(loss_free)
+    }
+
+    /// Round trips with next to nothing to do, and the part of a core that this takes.
+    fn measure_idle(&mut self, standing: &Standing, size: &Size, table: &mut Table) -> Result<()> {
+        let (begun, before) = (Instant::now(), standing.cpu());
+        let outcome = self.trial(size, IDLE_RATE, ROUND_TRIPS)?;
+        let spent = standing.cpu().saturating_sub(before);
+        let share = spent.as_secs_f64() / begun.elapsed().as_secs_f64();
+        self.add_times(IDLE, percentiles(outcome.round_trips), size, table);
+        if self.subject != Subject::Clear {
+            table.add(self.subject, &size.name, "idle_cpu", share);
         }
         Ok(())
     }
 
-    /// Under a rotation period that is set: a long trial at 90 % of the loss-free rate that was found.
-    pub(super) fn measure_rotation(&mut self, sites: &Sites, rotate: &str, table: &mut Table) -> Result<()> {
-        let size = Size { name: ROTATION_SIZE.to_string(), bytes: vec![ROTATION_SIZE] };
-        let found = table.median(Subject::Qhaul, &size.name, "loss_free_pps");
-        let rate = 0.9 * found.context("the loss-free rate at 512 bytes is wanted: leave 512 in --size")?;
-        let before = sites.status(Side::A)?.switches;
-        let time = Duration::from_secs(self.options.rotate_seconds);
-        let outcome = self.trial(&size, rate, time, (rate / 1000.0).ceil() as u32)?;
-        let rotations = sites.status(Side::A)?.switches - before;
-        let lost = outcome.lost();
-        let offered = outcome.offered();
-        let times = percentiles(outcome.round_trips).context("no frame came back")?;
-        table.add_rotation(Rotation {
-            bench: "wire-rotation",
-            rotate: rotate.to_owned(),
-            size: size.name,
-            rate_pps: offered,
-            rotations,
-            lost,
-            blocked_us: lost as f64 / offered * 1e6 / rotations.max(1) as f64,
-            rtt_p50_us: times.p50,
-            rtt_p99_us: times.p99,
-            rtt_p999_us: times.p999,
-        });
-        Ok(())
-    }
-
-    fn trial(&mut self, size: &Size, rate: f64, time: Duration, echo_each: u32) -> Result<Outcome> {
-        let outcome = self.path.trial(size, rate, time, echo_each)?;
-        in_order(&outcome)?;
-        Ok(outcome)
+    fn add_times(
+        &self,
+        names: [&'static str; 3],
+        times: Option<Percentiles>,
+        size: &Size,
+        table: &mut Table,
+    ) {
+        let Some(Percentiles { p50, p99, p999, .. }) = times else { return };
+        for (figure, value) in names.into_iter().zip([p50, p99, p999]) {
+            table.add(self.subject, &size.name, figure, value);
+        }
     }
 }
 
-fn in_order(outcome: &Outcome) -> Result<()> {
-    anyhow::ensure!(outcome.reordered == 0, "{} frames overtook others of their flow", outcome.reordered);
-    Ok(())
-}
-
-const IDLE: [&str; 3] = ["rtt_idle_p50_us", "rtt_idle_p99_us", "rtt_idle_p999_us"];
-const HALF: [&str; 3] = ["rtt_half_p50_us", "rtt_half_p99_us", "rtt_half_p999_us"];
-
-/// TCP between the hosts' kernels, in Gbit/s of payload.
-pub(super) fn tcp(sites: &Sites, subject: Subject, seconds: u64, table: &mut Table) -> Result<()> {
-    // As fast as it goes: about this many bytes in the time that was asked for on a path of 4 Gbit/s.
-    let bytes = seconds * (256 << 20);
-    let target = Side::B.host_v4().into();
-    let iperf = Iperf::start(sites.topology(), target, 5201, 4, TcpLoad::TcpBytes(bytes))?;
-    let report = iperf.finish(Duration::from_secs(20 + 30 * seconds))?;
-    table.add(subject, "tcp", "tcp_gbps", report.bits_per_second / 1e9);
-    Ok(())
+/// Frames that overtook others of their flow. On one queue none may; of several workers one may be late with a flow's last packet
+/// when another gets the flow.
+fn overtaken(outcome: &Outcome, queues: u16) -> Result<u64> {
+    let reordered = outcome.reordered;
+    ensure!(queues > 1 || reordered == 0, "{reordered} frames overtook others of their flow");
+    Ok(reordered)
 }

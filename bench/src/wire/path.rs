@@ -23,6 +23,8 @@ const CROSS_WITHIN: Duration = Duration::from_secs(10);
 pub(crate) struct Effort {
     /// Flows at once.
     pub(crate) flows: u16,
+    /// Queues of the hosts' interfaces, which the lab was given.
+    pub(crate) queues: u16,
     /// How long a trial sends.
     pub(crate) time: Duration,
     /// Trials of a search for the loss-free rate.
@@ -45,7 +47,7 @@ pub(crate) struct Path {
 impl Path {
     /// Takes the hosts' interfaces, and waits until frames cross.
     pub(crate) fn open(sites: &Sites, macs: [[u8; 6]; 2], effort: Effort) -> Result<Path> {
-        let open = |side| End::open(&sites.topology().namespace(Node::Host(side)), "eth0");
+        let open = |side| End::open(&sites.topology().namespace(Node::Host(side)), "eth0", effort.queues);
         let mut path = Path { near: open(Side::A)?, far: open(Side::B)?, macs, effort, trials: 0 };
         match path.wait_crossing() {
             Ok(()) => Ok(path),

@@ -6,6 +6,8 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::latency::median;
+use super::options::queues_text;
+use super::rotation::Rotation;
 use super::subject::Subject;
 
 /// What a figure is of.
@@ -15,35 +17,23 @@ pub(super) struct Key {
     pub(super) figure: &'static str,
 }
 
-/// All figures: one value a round.
-#[derive(Default, Debug)]
+/// All figures of one lab: one value a round.
+#[derive(Debug)]
 pub(super) struct Table {
+    flows: u16,
+    queues: u16,
     order: Vec<Key>,
     values: BTreeMap<(Key, &'static str), Vec<f64>>,
     rotations: Vec<Rotation>,
-}
-
-/// What a rotation period cost.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Rotation {
-    pub(super) bench: &'static str,
-    pub(super) rotate: String,
-    pub(super) size: String,
-    pub(super) rate_pps: f64,
-    pub(super) rotations: u64,
-    pub(super) lost: u64,
-    /// Lost packets over the offered rate, per rotation.
-    pub(super) blocked_us: f64,
-    pub(super) rtt_p50_us: f64,
-    pub(super) rtt_p99_us: f64,
-    pub(super) rtt_p999_us: f64,
 }
 
 #[derive(Serialize)]
 struct Row<'a> {
     bench: &'static str,
     subject: &'a str,
+    queues: u16,
     size: &'a str,
+    flows: u16,
     figure: &'a str,
     value: f64,
     min: f64,
@@ -52,9 +42,16 @@ struct Row<'a> {
     control: &'a str,
     control_value: Option<f64>,
     ratio: Option<f64>,
+    clear_value: Option<f64>,
+    clear_ratio: Option<f64>,
 }
 
 impl Table {
+    /// For so many flows on so many queues.
+    pub(super) fn new(flows: u16, queues: u16) -> Table {
+        Table { flows, queues, order: Vec::new(), values: BTreeMap::new(), rotations: Vec::new() }
+    }
+
     /// Adds one round's value.
     pub(super) fn add(&mut self, subject: Subject, size: &str, figure: &'static str, value: f64) {
         let key = Key { size: size.to_owned(), figure };
@@ -86,41 +83,31 @@ impl Table {
         for rotation in &self.rotations {
             match json {
                 true => println!("{}", serde_json::to_string(rotation)?),
-                false => println!(
-                    "rotation every {:>6}, {} B at {:>9.0} pps: {} rotations, {} lost, blocked {:.1} us each; RTT {:.0} / {:.0} / {:.0} us \
-                     (p50, p99, p99.9)",
-                    rotation.rotate,
-                    rotation.size,
-                    rotation.rate_pps,
-                    rotation.rotations,
-                    rotation.lost,
-                    rotation.blocked_us,
-                    rotation.rtt_p50_us,
-                    rotation.rtt_p99_us,
-                    rotation.rtt_p999_us
-                ),
+                false => println!("{}", rotation.line()),
             }
         }
         Ok(())
     }
 
     fn rows(&self) -> impl Iterator<Item = Row<'_>> {
-        let subjects = Subject::ALL.map(Subject::name);
         self.order
             .iter()
-            .flat_map(move |key| subjects.into_iter().filter_map(move |subject| self.row(key, subject)))
+            .flat_map(move |key| Subject::ALL.into_iter().filter_map(move |subject| self.row(key, subject)))
     }
 
-    /// Qhaul's control is plain AF_XDP forwarding, whose own is the kernel in clear.
-    fn row<'a>(&self, key: &'a Key, subject: &'static str) -> Option<Row<'a>> {
-        let values = self.values.get(&(key.clone(), subject))?;
+    fn row<'a>(&self, key: &'a Key, subject: Subject) -> Option<Row<'a>> {
+        let values = self.values.get(&(key.clone(), subject.name()))?;
         let value = median(values.iter().copied())?;
-        let control = if subject == Subject::Qhaul.name() { Subject::Forward } else { Subject::Clear };
-        let control_value = self.median(control, &key.size, key.figure);
+        let control = subject.control();
+        let [control_value, clear_value] =
+            [control, Subject::Clear].map(|other| self.median(other, &key.size, key.figure));
+        let over = |other: Option<f64>| other.filter(|other| *other > 0.0).map(|other| value / other);
         Some(Row {
             bench: "wire",
-            subject,
+            subject: subject.name(),
+            queues: self.queues,
             size: &key.size,
+            flows: self.flows,
             figure: key.figure,
             value,
             min: values.iter().copied().fold(f64::INFINITY, f64::min),
@@ -128,15 +115,25 @@ impl Table {
             rounds: values.len(),
             control: control.name(),
             control_value,
-            ratio: control_value.filter(|control| *control > 0.0).map(|control| value / control),
+            ratio: over(control_value),
+            clear_value,
+            clear_ratio: over(clear_value),
         })
     }
 }
 
 fn line(row: &Row<'_>) -> String {
-    let Row { subject, size, figure, value, min, max, control, ratio, .. } = row;
-    let ratio = ratio.map_or(String::new(), |ratio| format!("{ratio:.2} x {control}"));
-    format!("{size:>5} {figure:<18} {subject:<8} {value:>12.1} ({min:.1}..{max:.1})  {ratio}")
+    let Row { subject, queues, size, figure, value, min, max, control, ratio, clear_ratio, .. } = row;
+    let (clear, queues) = (Subject::Clear.name(), queues_text(*queues));
+    let clear_ratio = clear_ratio.filter(|_| *control != clear);
+    let beside = [(*ratio, *control), (clear_ratio, clear)]
+        .into_iter()
+        .filter_map(|(ratio, name)| Some(format!("  {:.2} x {name}", ratio?)))
+        .collect::<String>();
+    let places = if *max < 100.0 { 2 } else { 0 };
+    format!(
+        "{size:>5} {figure:<16} {subject:<10} {queues:<8} {value:>10.places$} ({min:.places$}..{max:.places$}){beside}"
+    )
 }
 
 #[cfg(test)]
@@ -145,7 +142,7 @@ mod tests {
 
     #[test]
     fn medians_stand_beside_their_controls() {
-        let mut table = Table::default();
+        let mut table = Table::new(16, 2);
         for (forward, qhaul) in [(100.0, 50.0), (300.0, 90.0), (200.0, 60.0)] {
             table.add(Subject::Forward, "64", "loss_free_pps", forward);
             table.add(Subject::Qhaul, "64", "loss_free_pps", qhaul);
@@ -155,5 +152,42 @@ mod tests {
         assert_eq!(rows, [("forward".to_owned(), 200.0, None), ("qhaul".to_owned(), 60.0, Some(0.3))]);
         assert_eq!(table.median(Subject::Qhaul, "64", "loss_free_pps"), Some(60.0));
         assert_eq!(table.median(Subject::Clear, "64", "loss_free_pps"), None);
+    }
+
+    #[test]
+    fn both_ways_to_wait_stand_beside_the_kernel() {
+        let mut table = Table::new(16, 1);
+        let values = [(Subject::Clear, 20.0), (Subject::Forward, 40.0), (Subject::QhaulBusy, 30.0)];
+        for (subject, value) in values.into_iter().chain([(Subject::Qhaul, 60.0)]) {
+            table.add(subject, "64", "rtt_idle_p50_us", value);
+        }
+        let ratios: Vec<_> =
+            table.rows().map(|row| (row.subject.to_owned(), row.ratio, row.clear_ratio)).collect();
+        assert_eq!(ratios[2], ("qhaul".to_owned(), Some(1.5), Some(3.0)));
+        assert_eq!(ratios[3], ("qhaul-busy".to_owned(), Some(0.75), Some(1.5)));
+        let rows: Vec<Row<'_>> = table.rows().collect();
+        assert!(line(&rows[2]).ends_with("1.50 x forward  3.00 x clear"), "{}", line(&rows[2]));
+        assert!(line(&rows[1]).ends_with(")  2.00 x clear"), "{}", line(&rows[1]));
+    }
+
+    #[test]
+    fn a_row_in_json_names_what_programs_ask_for() {
+        let mut table = Table::new(16, 1);
+        table.add(Subject::Clear, "512", "overload_pps", 4.0);
+        let row = serde_json::to_value(table.rows().next().unwrap()).unwrap();
+        for name in [
+            "bench",
+            "subject",
+            "queues",
+            "size",
+            "flows",
+            "figure",
+            "value",
+            "control",
+            "control_value",
+            "ratio",
+        ] {
+            assert!(row.get(name).is_some_and(|value| !value.is_null()), "{name} in {row}");
+        }
     }
 }

@@ -1,35 +1,50 @@
 //! What stands between the two hosts while it is measured.
 
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
 use qhaul::lab::plan::{Node, Side};
 use qhaul::lab::wait::wait_for;
 use qhaul::lab::{Process, SiteConfig, Sites};
-use serde::Serialize;
 
 use super::cpu;
 
+/// Above every rotation period that makes sense to measure: a slow machine's late rotation stops nothing.
+pub(super) const HARD_LIMIT: &str = "2h";
+
 /// The things that are compared.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Subject {
     /// The kernel's bridge, in clear.
     Clear,
     /// Plain AF_XDP forwarding.
     Forward,
-    /// qhaul.
+    /// qhaul, whose workers sleep when there is nothing to do.
     Qhaul,
+    /// qhaul, whose workers never sleep.
+    QhaulBusy,
 }
 
 impl Subject {
-    pub(super) const ALL: [Subject; 3] = [Subject::Clear, Subject::Forward, Subject::Qhaul];
+    /// Controls first.
+    pub(super) const ALL: [Subject; 4] =
+        [Subject::Clear, Subject::Forward, Subject::Qhaul, Subject::QhaulBusy];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Subject::Clear => "clear",
             Subject::Forward => "forward",
             Subject::Qhaul => "qhaul",
+            Subject::QhaulBusy => "qhaul-busy",
+        }
+    }
+
+    /// What it stands beside: qhaul beside plain AF_XDP forwarding, whose own control is the kernel in clear.
+    pub(super) fn control(self) -> Subject {
+        match self {
+            Subject::Qhaul | Subject::QhaulBusy => Subject::Forward,
+            Subject::Clear | Subject::Forward => Subject::Clear,
         }
     }
 }
@@ -42,10 +57,11 @@ pub(super) struct Standing {
 }
 
 impl Standing {
-    /// Puts `subject` in place; `adjust` may change what qhaul is configured to.
+    /// Puts `subject` in place on so many queues; `adjust` may change what qhaul is configured to.
     pub(super) fn put(
         sites: &mut Sites,
         subject: Subject,
+        queues: u16,
         adjust: impl Fn(&mut SiteConfig),
     ) -> Result<Standing> {
         let mut standing = Standing { subject, forwarders: Vec::new(), pids: Vec::new() };
@@ -53,8 +69,15 @@ impl Standing {
             Subject::Clear => {
                 Side::BOTH.into_iter().try_for_each(|side| sites.topology().set_clear(side, true))?;
             }
-            Subject::Forward => standing.start_forwarders(sites)?,
-            Subject::Qhaul => standing.start_encryptors(sites, adjust)?,
+            Subject::Forward => standing.start_forwarders(sites, queues)?,
+            Subject::Qhaul | Subject::QhaulBusy => {
+                let polling = if subject == Subject::QhaulBusy { "busy" } else { "adaptive" };
+                standing.start_encryptors(sites, |config| {
+                    config.cores = cores(config.side, queues);
+                    (config.polling, config.hard_limit) = (polling.to_owned(), HARD_LIMIT.to_owned());
+                    adjust(config);
+                })?;
+            }
         }
         Ok(standing)
     }
@@ -70,7 +93,7 @@ impl Standing {
                     forwarder.stop()?;
                 }
             }
-            Subject::Qhaul => {
+            Subject::Qhaul | Subject::QhaulBusy => {
                 for side in Side::BOTH {
                     // In good order: a port of a killed encryptor stays shut.
                     sites.encryptor(side).map(Process::stop).transpose()?;
@@ -90,11 +113,11 @@ impl Standing {
         self.pids.get(side as usize).copied()
     }
 
-    fn start_forwarders(&mut self, sites: &Sites) -> Result<()> {
+    fn start_forwarders(&mut self, sites: &Sites, queues: u16) -> Result<()> {
         let program = std::env::current_exe()?.display().to_string();
         for side in Side::BOTH {
-            let core = SiteConfig::new(side).cores[0].to_string();
-            let argv = [&program, "forward", "--plain", "plain", "--cipher", "cipher", "--core", &core];
+            let cores = cores(side, queues).iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+            let argv = [&program, "forward", "--plain", "plain", "--cipher", "cipher", "--core", &cores];
             let name = format!("forward-{side}");
             let mut process = sites.topology().start(Node::Gateway(side), &name, &argv)?;
             wait_for("the forwarder did not begin", Duration::from_secs(10), || {
@@ -119,5 +142,34 @@ impl Standing {
             self.pids.extend(sites.encryptor(side).map(|process| process.pid()));
         }
         Ok(())
+    }
+}
+
+/// A core for each queue; the gateways share the machine's as evenly as they can.
+fn cores(side: Side, queues: u16) -> Vec<usize> {
+    let there = thread::available_parallelism().map_or(1, usize::from);
+    let queues = usize::from(queues);
+    (0..queues).map(|queue| (side.index() * queues + queue) % there).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_queue_has_the_core_that_a_site_has_by_itself() {
+        for side in Side::BOTH {
+            assert_eq!(cores(side, 1), SiteConfig::new(side).cores);
+        }
+    }
+
+    #[test]
+    fn no_core_of_a_gateway_has_two_queues() {
+        let there = thread::available_parallelism().map_or(1, usize::from);
+        for side in Side::BOTH {
+            let mut cores = cores(side, there as u16);
+            cores.sort_unstable();
+            assert_eq!(cores, (0..there).collect::<Vec<_>>());
+        }
     }
 }

@@ -4,10 +4,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use anyhow::{Result, anyhow};
+use nix::poll::PollTimeout;
 use qhaul::xsk::Frame;
-use std::os::fd::AsFd;
 
 use super::end::Line;
 use super::frame::{Mark, build, read_mark, turn_round, write_mark};
@@ -89,13 +88,13 @@ pub(super) fn run(near: &mut Line, far: &mut Line, load: &Load, number: u8) -> R
 fn send(line: &mut Line, load: &Load, trial: u8, told: &Far) -> Result<Outcome> {
     let templates = templates(load);
     let mut outcome = Outcome::default();
-    let (mut out, mut back, mut next) = (Vec::with_capacity(BURST), Vec::new(), 0u64);
+    let (mut back, mut next) = (Vec::new(), 0u64);
     let start = Instant::now();
     let total = (load.rate * load.time.as_secs_f64()) as u64;
     // A generator that cannot keep the rate ends in time all the same.
     while next < total && start.elapsed() < load.time.mul_f64(1.05) {
         let due = ((start.elapsed().as_secs_f64() * load.rate) as u64 + 1).min(total);
-        while next < due && out.len() < BURST {
+        while next < due && line.waiting() < BURST {
             let Some(mut frame) = line.umem.alloc() else { break };
             let template = &templates[(next % templates.len() as u64) as usize];
             let echo = load.echo_each > 0 && next.is_multiple_of(u64::from(load.echo_each));
@@ -105,17 +104,17 @@ fn send(line: &mut Line, load: &Load, trial: u8, told: &Far) -> Result<Outcome> 
                 anyhow::bail!("a frame of {} bytes does not fit", template.len());
             }
             write_mark(frame.data_mut(), Mark { trial, echo, number: next as u32, sent_ns });
-            out.push(frame);
+            line.push((next % u64::from(load.flows)) as usize, frame);
             next += 1;
         }
-        if out.is_empty() {
+        if line.waiting() == 0 {
             rest(line, start, next, load)?;
         }
-        outcome.sent += line.send(&mut out)? as u64;
+        outcome.sent += line.send()? as u64;
         take_back(line, &mut back, trial, start, &mut outcome);
     }
-    outcome.sent += line.send(&mut out)? as u64;
-    out.drain(..).for_each(|frame| line.umem.free(frame));
+    outcome.sent += line.send()? as u64;
+    line.discard();
     outcome.time = start.elapsed().max(Duration::from_nanos(1));
     settle(line, &mut back, trial, start, told, &mut outcome)?;
     Ok(outcome)
@@ -126,7 +125,7 @@ fn rest(line: &Line, start: Instant, next: u64, load: &Load) -> Result<()> {
     let due = Duration::from_secs_f64(next as f64 / load.rate);
     let left = due.saturating_sub(start.elapsed());
     if left > Duration::from_micros(1500) {
-        wait(line, PollTimeout::from(1u8))?;
+        line.wait(PollTimeout::from(1u8))?;
     } else if left > Duration::from_micros(200) {
         thread::yield_now();
     }
@@ -144,8 +143,8 @@ fn settle(
     let begun = Instant::now();
     let (mut last, mut since) = (told.received.load(Ordering::Acquire), begun);
     while since.elapsed() < SETTLE && begun.elapsed() < SETTLE_MOST {
-        wait(line, PollTimeout::from(1u8))?;
-        line.send(&mut Vec::new())?;
+        line.wait(PollTimeout::from(1u8))?;
+        line.send()?;
         take_back(line, back, trial, start, outcome);
         let now = told.received.load(Ordering::Acquire);
         if now != last {
@@ -171,12 +170,12 @@ fn take_back(line: &mut Line, back: &mut Vec<Frame>, trial: u8, start: Instant, 
 }
 
 fn listen(line: &mut Line, told: &Far, trial: u8, flows: u16) -> Result<()> {
-    let (mut arrived, mut back) = (Vec::with_capacity(64), Vec::with_capacity(64));
+    let mut arrived = Vec::with_capacity(64);
     let mut newest: Vec<Option<u32>> = vec![None; flows.into()];
     while !told.stop.load(Ordering::Acquire) {
         if line.receive(&mut arrived) == 0 {
-            line.send(&mut back)?;
-            wait(line, PollTimeout::from(5u8))?;
+            line.send()?;
+            line.wait(PollTimeout::from(5u8))?;
             continue;
         }
         let (mut received, mut reordered) = (0, 0);
@@ -186,22 +185,23 @@ fn listen(line: &mut Line, told: &Far, trial: u8, flows: u16) -> Result<()> {
                 continue;
             };
             received += 1;
-            let newest = &mut newest[mark.number as usize % usize::from(flows)];
+            let flow = mark.number as usize % usize::from(flows);
+            let newest = &mut newest[flow];
             reordered += u64::from(newest.is_some_and(|newest| mark.number < newest));
             *newest = (*newest).max(Some(mark.number));
             match mark.echo {
                 true => {
                     turn_round(frame.data_mut());
-                    back.push(frame);
+                    line.push(flow, frame);
                 }
                 false => line.umem.free(frame),
             }
         }
-        line.send(&mut back)?;
+        line.send()?;
         told.received.fetch_add(received, Ordering::AcqRel);
         told.reordered.fetch_add(reordered, Ordering::AcqRel);
     }
-    back.drain(..).for_each(|frame| line.umem.free(frame));
+    line.discard();
     Ok(())
 }
 
@@ -219,12 +219,4 @@ fn templates(load: &Load) -> Vec<Vec<u8>> {
             )
         })
         .collect()
-}
-
-fn wait(line: &Line, longest: PollTimeout) -> Result<()> {
-    let mut fds = [PollFd::new(line.port.as_fd(), PollFlags::POLLIN)];
-    match poll(&mut fds, longest) {
-        Ok(_) | Err(nix::Error::EINTR) => Ok(()),
-        Err(errno) => Err(errno).context("poll"),
-    }
 }

@@ -1,0 +1,309 @@
+//! What rotation costs: in turns with and without, at a rate that holds for as long as a turn takes. So what a turn without
+//! rotation loses is the machine's, and not rotation's.
+
+use anyhow::{Context, Result};
+use qhaul::lab::plan::Side;
+use qhaul::lab::wait::check_interrupt;
+use serde::Serialize;
+
+use super::Run;
+use super::latency::{Percentiles, median, percentiles};
+use super::measure::Bench;
+use super::options::{Size, queues_text};
+use super::subject::{Standing, Subject};
+
+/// Size of the frames, in bytes without FCS.
+pub(super) const SIZE: usize = 512;
+/// The period of the turns without rotation: no turn takes so long.
+const NEVER: &str = "1h";
+/// From one try for a rate to the next.
+const STEP_DOWN: f64 = 0.8;
+/// Tries for a rate that holds.
+const TRIES: i32 = 8;
+/// The part of that rate at which rotation is measured.
+const PART: f64 = 0.9;
+
+/// What one turn showed.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    /// Packets per second that were offered.
+    offered: f64,
+    lost: u64,
+    reordered: u64,
+    rotations: u64,
+    times: Percentiles,
+}
+
+/// Under what it was measured.
+#[derive(Clone, Debug, Serialize)]
+struct Terms {
+    subject: &'static str,
+    queues: u16,
+    rotate: String,
+    size: String,
+    flows: u16,
+    sustained_pps: f64,
+}
+
+/// What a rotation period cost, beside turns without rotation (`still`). Times are medians over the turns.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Rotation {
+    bench: &'static str,
+    #[serde(flatten)]
+    terms: Terms,
+    rate_pps: f64,
+    rounds: usize,
+    /// Over all turns, as are losses and frames that came behind later ones of their flow.
+    rotations: u64,
+    lost: u64,
+    still_lost: u64,
+    reordered: u64,
+    still_reordered: u64,
+    /// Lost packets over the offered rate, per rotation; for `still` per rotation of the other turns.
+    blocked_us: Option<f64>,
+    still_blocked_us: Option<f64>,
+    rtt_p50_us: f64,
+    still_rtt_p50_us: f64,
+    rtt_p99_us: f64,
+    still_rtt_p99_us: f64,
+    rtt_p999_us: f64,
+    still_rtt_p999_us: f64,
+    figure: &'static str,
+    value: f64,
+    control: &'static str,
+    control_value: f64,
+    ratio: Option<f64>,
+}
+
+impl Run<'_> {
+    /// All periods. Without a rate that holds there is nothing to tell.
+    pub(super) fn measure_rotations(&mut self) -> Result<()> {
+        if self.options.rotate.is_empty() {
+            return Ok(());
+        }
+        let subject = self.options.subject_of_rotation();
+        let sustained = self.sustained(subject)?;
+        self.progress.done(self.options.sustained_seconds());
+        let Some(sustained) = sustained else {
+            eprintln!(
+                "rotation is left out: no rate held for {} s without loss",
+                self.options.rotate_seconds
+            );
+            self.progress.done(self.options.rotations_seconds());
+            return Ok(());
+        };
+        for rotate in &self.options.rotate {
+            let (still, rotating) = self.in_turns(subject, rotate, PART * sustained)?;
+            let terms = Terms {
+                subject: subject.name(),
+                queues: self.queues,
+                rotate: rotate.clone(),
+                size: size().name,
+                flows: self.options.flows,
+                sustained_pps: sustained,
+            };
+            let rotation = Rotation::of(terms, &still, &rotating).context("there was no turn")?;
+            self.table.add_rotation(rotation);
+        }
+        Ok(())
+    }
+
+    /// A rate at which as long a trial as a turn lost nothing, from the loss-free rate downwards.
+    fn sustained(&mut self, subject: Subject) -> Result<Option<f64>> {
+        let size = size();
+        let start = self.table.median(subject, &size.name, "loss_free_pps");
+        let start = start.context("the loss-free rate at 512 bytes was not measured")?;
+        self.under(subject, NEVER, |this, bench| {
+            for rate in rates_down_from(start) {
+                check_interrupt()?;
+                this.progress.say(&format!("without rotation: does {rate:.0} pps hold?"));
+                let outcome = bench.trial(&size, rate, this.options.rotate_time())?;
+                if outcome.lost() == 0 {
+                    return Ok(Some(outcome.offered().min(rate)));
+                }
+            }
+            Ok(None)
+        })
+    }
+
+    /// Turns without rotation and with it.
+    fn in_turns(&mut self, subject: Subject, rotate: &str, rate: f64) -> Result<(Vec<Turn>, Vec<Turn>)> {
+        let (mut still, mut rotating) = (Vec::new(), Vec::new());
+        let rounds = self.options.rotate_rounds;
+        for round in 1..=rounds {
+            for (turns, period) in [(&mut still, NEVER), (&mut rotating, rotate)] {
+                check_interrupt()?;
+                let what = if period == NEVER { "without" } else { "with" };
+                self.progress.say(&format!("rotation every {rotate}, {what}: round {round} of {rounds}"));
+                let turn = self.under(subject, period, |this, bench| this.turn(bench, rate));
+                turns.push(turn.with_context(|| format!("rotation {period}, round {round}"))?);
+                self.progress.done(self.options.rotation_seconds());
+            }
+        }
+        Ok((still, rotating))
+    }
+
+    fn turn(&self, bench: &mut Bench, rate: f64) -> Result<Turn> {
+        let before = self.sites.status(Side::A)?.switches;
+        let outcome = bench.trial(&size(), rate, self.options.rotate_time())?;
+        let rotations = self.sites.status(Side::A)?.switches - before;
+        let (offered, lost, reordered) = (outcome.offered(), outcome.lost(), outcome.reordered);
+        let times = percentiles(outcome.round_trips).context("no frame came back")?;
+        Ok(Turn { offered, lost, reordered, rotations, times })
+    }
+
+    /// `work` with both encryptors in place under a rotation period: `rotate` is no setting that a reload changes.
+    fn under<T>(
+        &mut self,
+        subject: Subject,
+        rotate: &str,
+        work: impl FnOnce(&mut Self, &mut Bench) -> Result<T>,
+    ) -> Result<T> {
+        let standing = Standing::put(self.sites, subject, self.queues, |config| {
+            config.rotate = rotate.to_owned();
+            config.pool = 64;
+        })?;
+        let mut bench = Bench::open(self.sites, self.options, subject, self.queues)?;
+        let result = work(self, &mut bench);
+        bench.close()?;
+        let result = result?;
+        standing.remove(self.sites)?;
+        Ok(result)
+    }
+}
+
+impl Rotation {
+    /// `None` without any turns.
+    fn of(terms: Terms, still: &[Turn], rotating: &[Turn]) -> Option<Rotation> {
+        let middle = |turns: &[Turn], of: fn(&Turn) -> f64| median(turns.iter().map(of));
+        let sum = |turns: &[Turn], of: fn(&Turn) -> u64| turns.iter().map(of).sum::<u64>();
+        let rotations = sum(rotating, |turn| turn.rotations);
+        let rate_pps = middle(rotating, |turn| turn.offered)?;
+        let [lost, still_lost] = [rotating, still].map(|turns| sum(turns, |turn| turn.lost));
+        let [reordered, still_reordered] = [rotating, still].map(|turns| sum(turns, |turn| turn.reordered));
+        let (value, control_value) =
+            (middle(rotating, |turn| turn.times.p999)?, middle(still, |turn| turn.times.p999)?);
+        Some(Rotation {
+            bench: "wire-rotation",
+            terms,
+            rate_pps,
+            rounds: rotating.len(),
+            rotations,
+            lost,
+            still_lost,
+            reordered,
+            still_reordered,
+            blocked_us: blocked_us(lost, rate_pps, rotations),
+            still_blocked_us: blocked_us(still_lost, middle(still, |turn| turn.offered)?, rotations),
+            rtt_p50_us: middle(rotating, |turn| turn.times.p50)?,
+            still_rtt_p50_us: middle(still, |turn| turn.times.p50)?,
+            rtt_p99_us: middle(rotating, |turn| turn.times.p99)?,
+            still_rtt_p99_us: middle(still, |turn| turn.times.p99)?,
+            rtt_p999_us: value,
+            still_rtt_p999_us: control_value,
+            figure: "rtt_p999_us",
+            value,
+            control: "still",
+            control_value,
+            ratio: (control_value > 0.0).then(|| value / control_value),
+        })
+    }
+
+    /// One line for a terminal.
+    pub(super) fn line(&self) -> String {
+        let Rotation { terms, rate_pps, rotations, lost, still_lost, .. } = self;
+        let Terms { subject, queues, rotate, size, sustained_pps, .. } = terms;
+        let queues = queues_text(*queues);
+        let us = |time: Option<f64>| time.map_or("-".to_owned(), |time| format!("{time:.1} us"));
+        format!(
+            "rotation every {rotate:>5}, {subject}, {size} B on {queues}, {rate_pps:.0} pps (90 % of {sustained_pps:.0}): \
+             {rotations} rotations, lost {lost} (still {still_lost}), blocked {} each (still {}); \
+             RTT {:.0} / {:.0} / {:.0} us (still {:.0} / {:.0} / {:.0}; p50, p99, p99.9), p99.9 {:.2} x still",
+            us(self.blocked_us),
+            us(self.still_blocked_us),
+            self.rtt_p50_us,
+            self.rtt_p99_us,
+            self.rtt_p999_us,
+            self.still_rtt_p50_us,
+            self.still_rtt_p99_us,
+            self.still_rtt_p999_us,
+            self.ratio.unwrap_or(f64::NAN),
+        )
+    }
+}
+
+/// Nothing without a rotation.
+fn blocked_us(lost: u64, rate: f64, rotations: u64) -> Option<f64> {
+    (rotations > 0).then(|| lost as f64 / rate * 1e6 / rotations as f64)
+}
+
+fn rates_down_from(rate: f64) -> impl Iterator<Item = f64> {
+    (0..TRIES).map(move |n| rate * STEP_DOWN.powi(n)).filter(|rate| *rate >= 1.0)
+}
+
+fn size() -> Size {
+    Size { name: SIZE.to_string(), bytes: vec![SIZE] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn turn(lost: u64, rotations: u64, p999: f64) -> Turn {
+        let times = Percentiles { p50: p999 / 4.0, p99: p999 / 2.0, p999, samples: 1000 };
+        Turn { offered: 100_000.0, lost, reordered: 1, rotations, times }
+    }
+
+    fn terms() -> Terms {
+        let (rotate, size) = ("1s".to_owned(), "512".to_owned());
+        Terms { subject: "qhaul", queues: 1, rotate, size, flows: 16, sustained_pps: 111_111.0 }
+    }
+
+    #[test]
+    fn turns_with_rotation_stand_beside_those_without() {
+        let still = [turn(0, 0, 80.0), turn(10, 0, 400.0), turn(0, 0, 100.0)];
+        let rotating = [turn(20, 4, 300.0), turn(0, 5, 100.0), turn(0, 1, 200.0)];
+        let rotation = Rotation::of(terms(), &still, &rotating).unwrap();
+        assert_eq!((rotation.lost, rotation.still_lost, rotation.rotations), (20, 10, 10));
+        assert_eq!((rotation.reordered, rotation.still_reordered), (3, 3));
+        assert_eq!((rotation.blocked_us, rotation.still_blocked_us), (Some(20.0), Some(10.0)));
+        assert_eq!((rotation.value, rotation.control_value, rotation.ratio), (200.0, 100.0, Some(2.0)));
+        assert_eq!((rotation.rtt_p50_us, rotation.still_rtt_p99_us), (50.0, 50.0));
+        assert!(rotation.line().contains("lost 20 (still 10), blocked 20.0 us each (still 10.0 us)"));
+    }
+
+    #[test]
+    fn without_a_rotation_nothing_was_blocked_by_one() {
+        let rotation = Rotation::of(terms(), &[turn(0, 0, 8.0)], &[turn(3, 0, 8.0)]).unwrap();
+        assert_eq!(rotation.blocked_us, None);
+        assert!(Rotation::of(terms(), &[], &[]).is_none());
+    }
+
+    #[test]
+    fn a_row_in_json_names_what_programs_ask_for() {
+        let rotation = Rotation::of(terms(), &[turn(0, 0, 8.0)], &[turn(3, 1, 8.0)]).unwrap();
+        let row = serde_json::to_value(rotation).unwrap();
+        for name in [
+            "bench",
+            "subject",
+            "queues",
+            "size",
+            "flows",
+            "figure",
+            "value",
+            "control",
+            "control_value",
+            "ratio",
+        ] {
+            assert!(row.get(name).is_some_and(|value| !value.is_null()), "{name} in {row}");
+        }
+    }
+
+    #[test]
+    fn a_rate_that_does_not_hold_is_lowered_a_few_times() {
+        let rates: Vec<f64> = rates_down_from(1000.0).collect();
+        assert_eq!((rates.len(), rates[0]), (8, 1000.0));
+        assert!(rates.windows(2).all(|pair| (pair[1] / pair[0] - STEP_DOWN).abs() < 1e-9));
+        assert_eq!(rates_down_from(0.0).count(), 0);
+    }
+}
