@@ -67,7 +67,7 @@ impl End {
                 fill: RING,
                 completion: RING,
                 bind: BindMode::Copy,
-                chains: false,
+                ..PortConfig::default()
             };
             let port = Port::open(&mut umem, interface, 0, &sizes)?;
             program.set_socket(0, port.as_fd())?;

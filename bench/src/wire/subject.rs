@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use qhaul::lab::plan::{Node, Side};
-use qhaul::lab::wait::wait_for;
+use qhaul::lab::plan::Side;
 use qhaul::lab::{Process, SiteConfig, Sites};
 use serde::Serialize;
 
-use super::cpu;
+use super::{cpu, forward};
 
 /// The things that are compared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, clap::ValueEnum)]
@@ -91,16 +90,8 @@ impl Standing {
     }
 
     fn start_forwarders(&mut self, sites: &Sites) -> Result<()> {
-        let program = std::env::current_exe()?.display().to_string();
         for side in Side::BOTH {
-            let core = SiteConfig::new(side).cores[0].to_string();
-            let argv = [&program, "forward", "--plain", "plain", "--cipher", "cipher", "--core", &core];
-            let name = format!("forward-{side}");
-            let mut process = sites.topology().start(Node::Gateway(side), &name, &argv)?;
-            wait_for("the forwarder did not begin", Duration::from_secs(10), || {
-                process.check_running()?;
-                Ok(process.output().contains("forwarding").then_some(()))
-            })?;
+            let process = forward::start(sites.topology(), side, SiteConfig::new(side).cores[0], &[])?;
             self.pids.push(process.pid());
             self.forwarders.push(process);
         }
