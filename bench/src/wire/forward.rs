@@ -93,6 +93,15 @@ pub(crate) fn start(topology: &Topology, side: Side, core: usize, arguments: &[&
 
 /// Forwards until SIGTERM.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    if let Err(error) = forward(options) {
+        // The lab shows the last line as the reason, which must not be one of a backtrace.
+        eprintln!("{error:#}");
+        std::process::exit(1);
+    }
+    Ok(())
+}
+
+fn forward(options: &Options) -> Result<()> {
     options.check()?;
     catch_signals()?;
     ensure!(

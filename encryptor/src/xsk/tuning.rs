@@ -8,8 +8,7 @@ pub struct Tuning {
     /// Frames that one kick may send in copy mode: at least 32 and at most the transmit ring's size, which is what none stands for.
     /// A kernel before 6.17 sends 32; it refuses any other number, but not none.
     pub tx_budget: Option<u32>,
-    /// Whether a zero-copy driver sleeps until it is woken (XDP_USE_NEED_WAKEUP). If not, each kick and each empty poll of its rings
-    /// costs whether or not it was needed.
+    /// Whether a zero-copy driver tells when it has to be woken (XDP_USE_NEED_WAKEUP). If not, each kick is a system call.
     pub need_wakeup: bool,
     /// Whether receiving from an empty ring polls the device (SO_PREFER_BUSY_POLL and what belongs to it). It pays where the
     /// device's interrupts are deferred (`napi_defer_hard_irqs` and `gro_flush_timeout` of the interface).
