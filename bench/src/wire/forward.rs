@@ -6,7 +6,7 @@ use std::fs;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use qhaul::BURST;
 use qhaul::lab::plan::{Node, Side};
@@ -95,7 +95,7 @@ pub(crate) fn start(topology: &Topology, side: Side, core: usize, arguments: &[&
 pub(crate) fn run(options: &Options) -> Result<()> {
     if let Err(error) = forward(options) {
         // The lab shows the last line as the reason, which must not be one of a backtrace.
-        eprintln!("{error:#}");
+        eprintln!("{error}");
         std::process::exit(1);
     }
     Ok(())
@@ -188,8 +188,9 @@ impl Deferred {
         for interface in interfaces {
             for (name, value) in DEFERRED {
                 let file = format!("/sys/class/net/{interface}/{name}");
-                let before = fs::read_to_string(&file).with_context(|| file.clone())?;
-                fs::write(&file, value).with_context(|| file.clone())?;
+                let failed = |error| anyhow!("{file}: {error}");
+                let before = fs::read_to_string(&file).map_err(failed)?;
+                fs::write(&file, value).map_err(failed)?;
                 deferred.0.push((file, before));
             }
         }
