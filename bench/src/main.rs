@@ -6,6 +6,7 @@ mod report;
 mod rig;
 mod soak;
 mod soft;
+mod tune;
 mod wire;
 
 use clap::{Parser, Subcommand};
@@ -29,13 +30,15 @@ enum Command {
     Wire(wire::Options),
     /// What a user would pick instead of qhaul, on the wire bench's topology and under its traffic, in turns.
     Peers(peers::Options),
+    /// Each knob of AF_XDP and of the packet path against its default, in turns: what the defaults rest on.
+    Tune(tune::Options),
     /// Two sites under forged packets of every kind, beside legitimate traffic that must not feel them.
     Flood(flood::Options),
     /// Two sites for many minutes under rotations, floods, restarts and cuts: no frame is lost without a name, and memory stays flat.
     Soak(soak::Options),
     /// One page with tables and plots from rows that the benches printed with --json.
     Report(report::Options),
-    /// The wire bench's control: forwards frames between two ports.
+    /// The control of the wire bench, and what the tuning bench varies: forwards frames between two ports.
     #[command(hide = true)]
     Forward(wire::forward::Options),
 }
@@ -46,6 +49,7 @@ fn main() -> anyhow::Result<()> {
         Command::SoftWork(work) => soft::instructions::work(&work),
         Command::Wire(options) => wire::run(&options.normal()),
         Command::Peers(options) => peers::run(&options),
+        Command::Tune(options) => tune::run(&options),
         Command::Flood(options) => flood::run(&options),
         Command::Soak(options) => soak::run(&options),
         Command::Report(options) => report::run(&options),

@@ -81,6 +81,12 @@ impl Rig {
         Ok(rig)
     }
 
+    /// Has both directions ask for memory so many packets ahead; 0: not at all.
+    pub(crate) fn set_prefetch(&mut self, packets: usize) {
+        self.protect.set_prefetch(packets);
+        self.unprotect.set_prefetch(packets);
+    }
+
     /// Memory for a second epoch, so that [`Rig::begin_rotation`] takes none.
     pub(crate) fn reserve(&mut self, engine: Engine) {
         let flows = self.flows;

@@ -237,7 +237,15 @@ fn open_queues(
     // may have begun one.
     let jumbos = if chains { names.len() + 4 * BURST } else { 0 };
     let mut umem = Umem::with_jumbos(frames, CHUNK, jumbos as u32)?;
-    let sizes = PortConfig { rx: ring, tx: ring, fill: ring, completion: ring, bind, chains };
+    let sizes = PortConfig {
+        rx: ring,
+        tx: ring,
+        fill: ring,
+        completion: ring,
+        bind,
+        chains,
+        ..PortConfig::default()
+    };
     let mut ports = Port::open_all(&mut umem, &names, &sizes)?;
     let cipher = ports.split_off(own(plain).count());
     let queues = Queues { umem, plain: ports, cipher, fill: ring };

@@ -53,7 +53,7 @@ pub const BURST: usize = 64;
 const GROUP: usize = 4;
 
 /// How many packets ahead memory is asked for: long enough for it to come, and short enough that a first-level cache still has it.
-const AHEAD: usize = 16;
+pub const AHEAD: usize = 16;
 
 /// What becomes of a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -94,6 +94,7 @@ pub struct Protect {
     next: Option<Box<TxEpoch>>,
     /// The slot of the epoch in use that is to be carried over to the next one next.
     carry_at: usize,
+    ahead: usize,
 }
 
 impl Protect {
@@ -101,7 +102,22 @@ impl Protect {
     pub fn new(template: OuterTemplate, next_hop: NextHop, cipher_mtu: usize) -> Protect {
         let policy = Arc::new(Policy::new(Vec::new(), None));
         let inside = Inside::Frames;
-        Protect { inside, template, next_hop, cipher_mtu, policy, active: None, next: None, carry_at: 1 }
+        Protect {
+            inside,
+            template,
+            next_hop,
+            cipher_mtu,
+            policy,
+            active: None,
+            next: None,
+            carry_at: 1,
+            ahead: AHEAD,
+        }
+    }
+
+    /// Asks for memory so many packets ahead, not [`AHEAD`]; 0: not at all.
+    pub fn set_prefetch(&mut self, packets: usize) {
+        self.ahead = packets;
     }
 
     /// Goes by another policy from the next burst on; gives back the old one.
@@ -189,19 +205,19 @@ impl Protect {
         // during the work on the groups before theirs.
         let mut looked_at = ArrayVec::<Result<Seen, Verdict>, BURST>::new();
         looked_at.extend(frames.iter().map(|frame| look(&self.policy, epoch, frame.data())));
-        let fetches = epoch.has_many_flows();
+        let (fetches, ahead) = (self.ahead > 0 && epoch.has_many_flows(), self.ahead);
         let fetch = |epoch: &TxEpoch, first: usize, count: usize| {
             let some = looked_at.iter().skip(first).take(count);
             some.flatten().for_each(|seen| epoch.prefetch_flow(seen.hash));
         };
         if fetches {
             looked_at.iter().flatten().for_each(|seen| epoch.prefetch_index(seen.hash));
-            fetch(epoch, 0, AHEAD);
+            fetch(epoch, 0, ahead);
         }
         let header_len = self.template.shape().header_len();
         for (number, (frames, group)) in frames.chunks_mut(GROUP).zip(looked_at.chunks(GROUP)).enumerate() {
             if fetches {
-                fetch(epoch, number * GROUP + AHEAD, GROUP);
+                fetch(epoch, number * GROUP + ahead, GROUP);
             }
             let framing = Framing::new(&self.inside, &self.template, self.cipher_mtu, mac);
             let outcomes = framing.wrap_group(epoch, frames, group);

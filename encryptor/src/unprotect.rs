@@ -87,6 +87,7 @@ pub struct Unprotect {
     derivations: u64,
     /// With several workers: this one's number, and where packets arrive.
     arrivals: Option<(u8, Arrivals)>,
+    ahead: usize,
 }
 
 impl Unprotect {
@@ -105,7 +106,13 @@ impl Unprotect {
             budget,
             derivations: 0,
             arrivals: None,
+            ahead: AHEAD,
         }
+    }
+
+    /// Asks for memory so many packets ahead, not [`AHEAD`]; 0: not at all.
+    pub fn set_prefetch(&mut self, packets: usize) {
+        self.ahead = packets;
     }
 
     /// The same receiver of IP packets, for which we are the router.
@@ -194,14 +201,15 @@ impl Unprotect {
         // Memory is asked for ahead as on the way out.
         let mut headers = ArrayVec::<Header, BURST>::new();
         headers.extend(frames.iter().map(|frame| self.look_at(frame.data())));
-        let fetches = self.epochs.iter().flatten().any(|epoch| epoch.has_many_flows());
+        let ahead = self.ahead;
+        let fetches = ahead > 0 && self.epochs.iter().flatten().any(|epoch| epoch.has_many_flows());
         if fetches {
             self.for_each_flow(&headers, |epoch, header| epoch.prefetch_index(header.spi));
-            self.prefetch(&headers, 0, AHEAD);
+            self.prefetch(&headers, 0, ahead);
         }
         for (number, (frames, group)) in frames.chunks_mut(GROUP).zip(headers.chunks(GROUP)).enumerate() {
             if fetches {
-                self.prefetch(&headers, number * GROUP + AHEAD, GROUP);
+                self.prefetch(&headers, number * GROUP + ahead, GROUP);
             }
             let derivations = self.derivations;
             verdicts.extend(self.group(frames, group, origin.behind(number * GROUP)));

@@ -12,7 +12,7 @@ const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;mar
     svg{width:100%;height:auto;margin:.5rem 0}svg text{font:12px sans-serif;fill:#333}svg .title{font-weight:bold}";
 
 /// What a bench measures, and what it does not show.
-const ABOUT: [(&str, &str); 6] = [
+const ABOUT: [(&str, &str); 7] = [
     (
         "soft",
         "The worker's packet code over memory, no kernel, beside the bare AEAD on the same bytes in the same run. It shows what a \
@@ -31,6 +31,11 @@ const ABOUT: [(&str, &str); 6] = [
         "wire-rotation",
         "Frames lost and round trips while keys rotate, in turns with as long without (still), at 90 % of a rate that loses nothing for \
          so long. Blocked time is lost packets over the offered rate, per rotation.",
+    ),
+    (
+        "tune",
+        "One knob at a time against the default, in turns: those of AF_XDP on plain forwarding over the lab's path, those of memory on the \
+         packet path without a kernel. The control is the default. Where packets are counted, more is better; where nanoseconds, less.",
     ),
     (
         "peers",
@@ -95,6 +100,10 @@ fn charts(group: &Group) -> Vec<Chart> {
             let figures = distinct(&group.rows, |row| (shown(row, "figure"), shown(row, "queues")));
             return figures.into_iter().map(|figure| of_figure(group, figure, axes)).collect();
         }
+    }
+    // A knob's settings have nothing in common with another's: no axis for all.
+    if group.bench() == "tune" {
+        return Vec::new();
     }
     let of = |row: &Row| (shown(row, "engine"), shown(row, "flows"));
     let (unit, figure_and_control) = match group.bench() {
@@ -198,6 +207,18 @@ mod tests {
             page.contains("X &lt;Y&gt;") && page.contains("<td>1000</td>") && page.contains("soft.csv"),
             "{page}"
         );
+    }
+
+    #[test]
+    fn knobs_are_a_table_that_begins_with_the_setting() {
+        let mut rows = Rows::default();
+        let row = serde_json::json!({
+            "bench": "tune", "ratio": 0.5, "size": "64", "is_default": false, "setting": "1", "knob": "burst", "value": 9.0,
+        });
+        rows.read(&row.to_string()).unwrap();
+        let page = page(&rows, &Machine { facts: Vec::new() });
+        assert!(page.contains("<tr><th>knob</th><th>setting</th><th>is_default</th><th>size</th>"), "{page}");
+        assert!(page.contains("<td>burst</td><td>1</td><td>false</td>") && !page.contains("<svg"), "{page}");
     }
 
     #[test]

@@ -4,7 +4,10 @@ use anyhow::{Context, Result};
 use serde_json::{Map, Value};
 
 /// Columns that come first, in this order; others follow by name.
-const ORDER: [&str; 19] = [
+const ORDER: [&str; 22] = [
+    "knob",
+    "setting",
+    "is_default",
     "subject",
     "peer",
     "version",

@@ -3,7 +3,9 @@
 use super::rows::{Group, Rows, shown};
 
 /// Columns that a terminal has room for.
-const COLUMNS: [&str; 22] = [
+const COLUMNS: [&str; 24] = [
+    "knob",
+    "setting",
     "subject",
     "peer",
     "engine",

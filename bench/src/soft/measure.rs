@@ -21,7 +21,7 @@ const IMIX: [usize; 12] = [64, 570, 64, 64, 570, 64, 1514, 64, 570, 64, 64, 570]
 
 /// How long plain frames are, in bytes.
 #[derive(Clone, Copy)]
-pub(super) enum Length {
+pub(crate) enum Length {
     Fixed(usize),
     Imix,
 }
@@ -77,7 +77,7 @@ impl Serialize for Length {
 }
 
 /// A packet path whose flows are all known at both ends.
-pub(super) struct PacketPath {
+pub(crate) struct PacketPath {
     rig: Rig,
     size: Length,
     flows: u32,
@@ -85,7 +85,7 @@ pub(super) struct PacketPath {
 }
 
 /// Makes a path and sends a packet of each flow through it.
-pub(super) fn packet_path(engine: Engine, size: Length, flows: u32) -> Result<PacketPath> {
+pub(crate) fn packet_path(engine: Engine, size: Length, flows: u32) -> Result<PacketPath> {
     let mut rig = Rig::new(engine, flows, size.largest())?;
     let mut next = 0..flows;
     while !next.is_empty() {
@@ -98,7 +98,7 @@ pub(super) fn packet_path(engine: Engine, size: Length, flows: u32) -> Result<Pa
 
 impl PacketPath {
     /// Nanoseconds a packet to protect and to unprotect, flows in random order. Writing the plain frames anew is not timed.
-    pub(super) fn run(&mut self, span: Duration) -> Result<(f64, f64)> {
+    pub(crate) fn run(&mut self, span: Duration) -> Result<(f64, f64)> {
         let (mut protect, mut unprotect, mut bursts) = (Duration::ZERO, Duration::ZERO, 0u32);
         while protect + unprotect < span {
             self.load()?;
@@ -120,11 +120,11 @@ impl PacketPath {
         self.rig.load(|number| size.of(number), || (xorshift(random) % flows) as u32)
     }
 
-    pub(super) fn rig(&mut self) -> &mut Rig {
+    pub(crate) fn rig(&mut self) -> &mut Rig {
         &mut self.rig
     }
 
-    pub(super) fn close(self) {
+    pub(crate) fn close(self) {
         self.rig.close();
     }
 }

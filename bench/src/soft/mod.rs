@@ -1,7 +1,7 @@
 //! The worker's packet code over memory, beside the bare AEAD of the same engine on the same bytes in the same run.
 
 pub(crate) mod instructions;
-mod measure;
+pub(crate) mod measure;
 mod rotation;
 
 use anyhow::Result;

@@ -111,7 +111,7 @@ impl End {
                 fill: RING,
                 completion: RING,
                 bind: BindMode::Copy,
-                chains: false,
+                ..PortConfig::default()
             };
             let places: Vec<(&str, u32)> = (0..queues.into()).map(|queue| (interface, queue)).collect();
             let ports = Port::open_all(&mut umem, &places, &sizes)?;

@@ -4,11 +4,10 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
-use qhaul::lab::plan::{Node, Side};
-use qhaul::lab::wait::wait_for;
+use qhaul::lab::plan::Side;
 use qhaul::lab::{Process, SiteConfig, Sites};
 
-use super::cpu;
+use super::{cpu, forward};
 
 /// Above every rotation period that makes sense to measure: a slow machine's late rotation stops nothing.
 pub(super) const HARD_LIMIT: &str = "2h";
@@ -114,16 +113,8 @@ impl Standing {
     }
 
     fn start_forwarders(&mut self, sites: &Sites, queues: u16) -> Result<()> {
-        let program = std::env::current_exe()?.display().to_string();
         for side in Side::BOTH {
-            let cores = cores(side, queues).iter().map(usize::to_string).collect::<Vec<_>>().join(",");
-            let argv = [&program, "forward", "--plain", "plain", "--cipher", "cipher", "--core", &cores];
-            let name = format!("forward-{side}");
-            let mut process = sites.topology().start(Node::Gateway(side), &name, &argv)?;
-            wait_for("the forwarder did not begin", Duration::from_secs(10), || {
-                process.check_running()?;
-                Ok(process.output().contains("forwarding").then_some(()))
-            })?;
+            let process = forward::start(sites.topology(), side, &cores(side, queues), &[])?;
             self.pids.push(process.pid());
             self.forwarders.push(process);
         }

@@ -18,6 +18,7 @@ use crate::keys::Combine;
 use crate::link::IdentityFiles;
 use crate::policy::Policy;
 use crate::spi::{MAX_LANES, MAX_SLOTS};
+use crate::xsk::PortConfig;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -174,7 +175,7 @@ impl Default for Worker {
             engine: aead::Choice::Auto,
             mode: Mode::Auto,
             flows: 16_384,
-            ring: 2048,
+            ring: PortConfig::default().rx,
         }
     }
 }

@@ -40,6 +40,14 @@ pub enum Error {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// There are no huge pages for the frames.
+    #[error("the kernel put no huge pages behind {len} bytes of frames: {source}")]
+    HugePages {
+        /// Bytes asked for.
+        len: usize,
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// There is no interface of this name in this network namespace.
     #[error("{interface}: no such interface; see `ip link` for the names there are")]
     NoInterface {

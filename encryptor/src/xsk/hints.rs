@@ -1,7 +1,10 @@
 //! Hints to the processor and the kernel about memory. None changes a value.
 
+use std::io;
 use std::mem::MaybeUninit;
 use std::ptr;
+
+use super::memory::Mapping;
 
 const LINE: usize = 64;
 
@@ -25,15 +28,34 @@ pub(crate) fn prefetch<T>(value: &T) {
 /// Asks the kernel to put huge pages behind room that was just taken, so that going through it in random order does not also miss
 /// the TLB. Where the kernel will not, it stays as it is.
 pub(crate) fn huge_pages<T>(room: &mut [MaybeUninit<T>]) {
-    let start = room.as_mut_ptr().addr().next_multiple_of(HUGE);
-    let end = (room.as_mut_ptr().addr() + size_of_val(room)) / HUGE * HUGE;
+    // SAFETY: the range is `room`, which is borrowed exclusively.
+    let _ = unsafe { make_huge(room.as_mut_ptr().cast(), size_of_val(room)) };
+}
+
+/// The same for a whole mapping, all of whose pages are there. The kernel's answer if it will not.
+pub(super) fn huge_mapping(mapping: &Mapping) -> io::Result<()> {
+    // SAFETY: the range is the mapping, which is unmapped by its value only.
+    unsafe { make_huge(mapping.base().as_ptr().cast(), mapping.len()) }
+}
+
+/// Of the whole huge pages of a range.
+///
+/// # Safety
+///
+/// The range is mapped, and stays so during the call.
+unsafe fn make_huge(base: *mut libc::c_void, len: usize) -> io::Result<()> {
+    let start = base.addr().next_multiple_of(HUGE);
+    let end = (base.addr() + len) / HUGE * HUGE;
     if start >= end {
-        return;
+        return Ok(());
     }
-    let base = room.as_mut_ptr().cast::<libc::c_void>().with_addr(start);
+    let mut result = Ok(());
     // With locked memory all pages are there already: collapsing puts them together (kernel 6.1 on).
     for advice in [libc::MADV_HUGEPAGE, libc::MADV_COLLAPSE] {
-        // SAFETY: the range lies in `room`, which is borrowed exclusively; neither advice changes what it holds.
-        unsafe { libc::madvise(base, end - start, advice) };
+        // SAFETY: the range is mapped, as the caller vouches; neither advice changes what it holds.
+        if unsafe { libc::madvise(base.with_addr(start), end - start, advice) } != 0 {
+            result = Err(io::Error::last_os_error());
+        }
     }
+    result
 }

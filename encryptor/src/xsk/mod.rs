@@ -37,6 +37,8 @@ mod rings;
 mod socket;
 /// What the kernel and the port count.
 mod statistics;
+/// Knobs of ports that have a default for good reasons.
+mod tuning;
 /// The memory that frames live in.
 mod umem;
 
@@ -52,4 +54,5 @@ pub use open::{BindMode, PortConfig, knows_chains};
 pub use port::{LiveMode, Port};
 pub use rings::Outstanding;
 pub use statistics::{PortCounters, Statistics};
+pub use tuning::Tuning;
 pub use umem::{JUMBO, Umem};

@@ -11,6 +11,7 @@ use super::port::{LiveMode, Port};
 use super::ring::{Consumer, Producer};
 use super::rings::Rings;
 use super::socket::Socket;
+use super::tuning::Tuning;
 use super::umem::Umem;
 
 /// A queue is freed by a worker of the kernel some time after its socket was closed: how long to wait for that.
@@ -44,11 +45,14 @@ pub struct PortConfig {
     /// Whether a frame may span several chunks (XDP_USE_SG). The UMEM then needs jumbo buffers, and the XDP programs have to
     /// be loaded for it.
     pub chains: bool,
+    /// How to deal with the kernel.
+    pub tuning: Tuning,
 }
 
 impl Default for PortConfig {
     fn default() -> Self {
-        Self { rx: 2048, tx: 2048, fill: 2048, completion: 2048, bind: BindMode::Auto, chains: false }
+        let (rx, tx, fill, completion) = (2048, 2048, 2048, 2048);
+        Self { rx, tx, fill, completion, bind: BindMode::Auto, chains: false, tuning: Tuning::default() }
     }
 }
 
@@ -158,18 +162,18 @@ fn open_one(
         return Err(Error::NoChains { interface: name.to_owned() });
     }
     let rings = make_rings(&socket, umem, config).map_err(|e| place.failed("make the rings", e))?;
-    socket.ask_for_tx_budget(config.tx);
-    let mut port = Port::new(socket, rings, name, place.queue);
+    config.tuning.apply(&socket, config.tx).map_err(|e| place.failed("tune the AF_XDP socket", e))?;
+    let mut port = Port::new(socket, rings, name, place.queue, config.tuning);
     // Before binding: some drivers take their first frames at that moment.
     port.prefill(umem, config.fill);
 
     let deadline = Instant::now() + QUEUE_DEADLINE;
-    let chains = if config.chains { libc::XDP_USE_SG } else { 0 };
+    let wanted = config.tuning.flags() | if config.chains { libc::XDP_USE_SG } else { 0 };
     // With XDP_SHARED_UMEM any other flag is an error: the first port's flags hold.
     let flags = match (first, mode) {
         (Some(_), _) => libc::XDP_SHARED_UMEM,
-        (None, LiveMode::ZeroCopy) => libc::XDP_USE_NEED_WAKEUP | libc::XDP_ZEROCOPY | chains,
-        (None, LiveMode::Copy) => libc::XDP_USE_NEED_WAKEUP | libc::XDP_COPY | chains,
+        (None, LiveMode::ZeroCopy) => libc::XDP_ZEROCOPY | wanted,
+        (None, LiveMode::Copy) => libc::XDP_COPY | wanted,
     };
     loop {
         let Err(source) = port.bind(place.interface.index, flags, first.map(AsFd::as_fd)) else {

@@ -8,6 +8,7 @@ use super::frame::Frame;
 use super::rings::{Outstanding, Rings};
 use super::socket::Socket;
 use super::statistics::{PortCounters, Statistics};
+use super::tuning::Tuning;
 use super::umem::Umem;
 
 /// How long one kick goes on. A device that takes no frame for so long is left alone until the next.
@@ -38,11 +39,12 @@ pub struct Port {
     interface: String,
     queue: u32,
     mode: LiveMode,
+    tuning: Tuning,
 }
 
 impl Port {
-    pub(super) fn new(socket: Socket, rings: Rings, interface: &str, queue: u32) -> Self {
-        Self { socket, rings, interface: interface.to_owned(), queue, mode: LiveMode::Copy }
+    pub(super) fn new(socket: Socket, rings: Rings, interface: &str, queue: u32, tuning: Tuning) -> Self {
+        Self { socket, rings, interface: interface.to_owned(), queue, mode: LiveMode::Copy, tuning }
     }
 
     /// The interface's name.
@@ -65,7 +67,11 @@ impl Port {
     /// A frame that spans several chunks is put together in a jumbo buffer of `umem`; if none is free, it is dropped and
     /// counted.
     pub fn receive(&mut self, umem: &mut Umem, out: &mut Vec<Frame>, max: usize) -> usize {
-        self.rings.receive(umem, out, max)
+        let received = self.rings.receive(umem, out, max);
+        if received == 0 && self.tuning.busy_poll {
+            self.wake_rx();
+        }
+        received
     }
 
     /// Moves frames from the front of `frames` to the transmit ring, as many as fit, and returns how many; the rest stay
@@ -90,7 +96,8 @@ impl Port {
     pub fn kick(&mut self) -> Result<(), Error> {
         let mut since = None;
         let zero_copy = self.mode == LiveMode::ZeroCopy;
-        while self.rings.tx_pending() > 0 && (!zero_copy || self.rings.tx_needs_wakeup()) {
+        let asks = zero_copy && self.tuning.need_wakeup;
+        while self.rings.tx_pending() > 0 && (!asks || self.rings.tx_needs_wakeup()) {
             self.wake_tx()?;
             if zero_copy {
                 break;
@@ -114,11 +121,8 @@ impl Port {
     /// Call it on every turn, also when nothing was received: the kernel may ask to be woken later.
     pub fn refill(&mut self, umem: &mut Umem, target: u32) -> u32 {
         let filled = self.rings.refill(umem, target);
-        if self.rings.fill_needs_wakeup()
-            && let Err(error) = self.socket.wake_rx()
-        {
-            // The next turn asks again; an interface that is gone shows itself at the next kick.
-            tracing::trace!("{} queue {}: waking the fill ring: {error}", self.interface, self.queue);
+        if self.rings.fill_needs_wakeup() {
+            self.wake_rx();
         }
         filled
     }
@@ -188,6 +192,13 @@ impl Port {
         self.socket.bind(ifindex, self.queue, flags, shared.map(|fd| fd.as_raw_fd()))?;
         self.mode = if self.socket.is_zero_copy()? { LiveMode::ZeroCopy } else { LiveMode::Copy };
         Ok(())
+    }
+
+    fn wake_rx(&self) {
+        if let Err(error) = self.socket.wake_rx() {
+            // The next turn asks again; an interface that is gone shows itself at the next kick.
+            tracing::trace!("{} queue {}: waking the fill ring: {error}", self.interface, self.queue);
+        }
     }
 
     fn wake_tx(&mut self) -> Result<(), Error> {

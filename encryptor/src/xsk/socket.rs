@@ -8,6 +8,10 @@ use super::memory::{Mapping, Plain};
 /// XDP_MAX_TX_SKB_BUDGET of `linux/if_xdp.h` since 6.17; the `libc` crate does not have it yet.
 const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;
 
+/// Microseconds that one busy poll goes on, and frames that it takes at the most: what the kernel's documentation shows.
+const BUSY_POLL_TIME: u32 = 20;
+const BUSY_POLL_FRAMES: u32 = 64;
+
 /// The system calls on an AF_XDP socket, one method each. Dropping it closes the socket.
 #[derive(Debug)]
 pub(super) struct Socket {
@@ -45,11 +49,20 @@ impl Socket {
         self.set(option, &size)
     }
 
-    /// Asks that one kick may send `frames` frames in copy mode, not 32. Older kernels refuse, which costs speed only.
-    pub(super) fn ask_for_tx_budget(&self, frames: u32) {
-        if let Err(error) = self.set(XDP_MAX_TX_SKB_BUDGET, &frames) {
-            tracing::debug!("XDP_MAX_TX_SKB_BUDGET: {error}");
-        }
+    /// Sets how many frames one kick may send in copy mode: at least 32, the kernel's own number, and at most the transmit ring's
+    /// size. Kernels before 6.17 refuse.
+    pub(super) fn set_tx_budget(&self, frames: u32) -> io::Result<()> {
+        self.set(XDP_MAX_TX_SKB_BUDGET, &frames)
+    }
+
+    /// Has the device polled by the system calls on this socket, in place of its interrupts where they are deferred.
+    pub(super) fn set_busy_poll(&self) -> io::Result<()> {
+        let options = [
+            (libc::SO_PREFER_BUSY_POLL, 1),
+            (libc::SO_BUSY_POLL, BUSY_POLL_TIME),
+            (libc::SO_BUSY_POLL_BUDGET, BUSY_POLL_FRAMES),
+        ];
+        options.iter().try_for_each(|(option, value)| self.set_at(libc::SOL_SOCKET, *option, value))
     }
 
     /// Maps `len` bytes of the ring at the kernel's `offset`.
@@ -85,7 +98,7 @@ impl Socket {
         check(unsafe { libc::sendto(fd, ptr::null(), 0, libc::MSG_DONTWAIT, ptr::null(), 0) })
     }
 
-    /// Asks the kernel to look at the fill ring.
+    /// Asks the kernel to look at the fill ring, and polls the device if it is to be busy polled.
     pub(super) fn wake_rx(&self) -> io::Result<()> {
         let fd = self.fd.as_raw_fd();
         let (nowhere, no_address) = (ptr::null_mut(), ptr::null_mut());
@@ -109,9 +122,13 @@ impl Socket {
     }
 
     fn set<T: Plain>(&self, option: libc::c_int, value: &T) -> io::Result<()> {
+        self.set_at(libc::SOL_XDP, option, value)
+    }
+
+    fn set_at<T: Plain>(&self, level: libc::c_int, option: libc::c_int, value: &T) -> io::Result<()> {
         let (pointer, len) = (ptr::from_ref(value).cast(), size_of::<T>() as libc::socklen_t);
         // SAFETY: the pointer is to a whole T that lives through the call, and `len` is its size; the kernel only reads.
-        check(unsafe { libc::setsockopt(self.fd.as_raw_fd(), libc::SOL_XDP, option, pointer, len) } as isize)
+        check(unsafe { libc::setsockopt(self.fd.as_raw_fd(), level, option, pointer, len) } as isize)
     }
 
     fn get<T: Plain>(&self, option: libc::c_int) -> io::Result<T> {

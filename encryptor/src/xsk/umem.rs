@@ -5,6 +5,7 @@ use std::thread;
 use super::chain::TAILROOM;
 use super::error::Error;
 use super::frame::{Frame, HEADROOM};
+use super::hints::huge_mapping;
 use super::memory::Mapping;
 use super::port::Port;
 
@@ -48,6 +49,13 @@ impl Umem {
         // Taken from the end: the lowest chunk first.
         let (free, free_jumbos) = ((0..frames).rev().collect(), (frames..frames + jumbos).rev().collect());
         Ok(Self { region: Arc::new(region), free, free_jumbos })
+    }
+
+    /// The same memory on huge pages. Ask before ports are opened: pages that the kernel uses stay as they are.
+    pub fn on_huge_pages(self) -> Result<Self, Error> {
+        let mapping = &self.region.mapping;
+        huge_mapping(mapping).map_err(|source| Error::HugePages { len: mapping.len(), source })?;
+        Ok(self)
     }
 
     /// An empty frame with the headroom of a received one, or none if all are out.

@@ -8,7 +8,7 @@ use nix::sched::{CloneFlags, unshare};
 use qhaul_ebpf::{AttachMode, Buffers, PlainProgram};
 use std::os::fd::AsFd;
 
-use crate::xsk::{BindMode, Error, Frame, HEADROOM, Interface, LiveMode, Port, PortConfig, Umem};
+use crate::xsk::{BindMode, Error, Frame, HEADROOM, Interface, LiveMode, Port, PortConfig, Tuning, Umem};
 
 const FRAMES: u64 = 20_000;
 const QUEUES: u32 = 2;
@@ -18,7 +18,7 @@ const HEADER: usize = 20;
 fn every_frame_crosses_two_ports_of_one_umem() {
     in_namespace(|| {
         for (mode, queue) in [(AttachMode::Native, 0), (AttachMode::Native, 1), (AttachMode::Generic, 0)] {
-            forward(mode, queue, Buffers::One);
+            forward(mode, queue, Buffers::One, Tuning::default());
         }
     });
 }
@@ -27,20 +27,50 @@ fn every_frame_crosses_two_ports_of_one_umem() {
 fn frames_of_several_buffers_cross_like_others() {
     in_namespace(|| {
         ["a0", "a1", "b0", "b1"].into_iter().for_each(|end| run(&format!("ip link set {end} mtu 9300")));
-        forward(AttachMode::Native, 0, Buffers::Several);
-        forward(AttachMode::Generic, 0, Buffers::Several);
+        forward(AttachMode::Native, 0, Buffers::Several, Tuning::default());
+        forward(AttachMode::Generic, 0, Buffers::Several, Tuning::default());
+    });
+}
+
+#[test]
+fn every_frame_crosses_ports_of_any_tuning() {
+    in_namespace(|| {
+        forward(AttachMode::Native, 0, Buffers::One, Tuning { need_wakeup: false, ..Tuning::default() });
+        forward(AttachMode::Native, 0, Buffers::One, Tuning { busy_poll: true, ..Tuning::default() });
+    });
+}
+
+#[test]
+fn a_budget_is_taken_within_its_bounds_and_else_refused() {
+    in_namespace(|| {
+        let mut umem = Umem::new(128, 2048).unwrap();
+        let mut open = |tx_budget| {
+            let tuning = Tuning { tx_budget, ..Tuning::default() };
+            let config =
+                PortConfig { rx: 64, tx: 64, fill: 64, completion: 64, tuning, ..PortConfig::default() };
+            let opened = Port::open(&mut umem, "a0", 0, &config).map(|port| port.close(&mut umem));
+            assert_eq!(umem.available(), 128);
+            opened
+        };
+        assert!(matches!(open(None), Ok(0)), "a worker's ports do not depend on it");
+        assert!(open(Some(65)).is_err(), "more than the ring holds");
+        match open(Some(32)) {
+            Ok(stranded) => assert_eq!(stranded, 0),
+            Err(error) => assert!(matches!(error, Error::Kernel { .. }), "before Linux 6.17: {error}"),
+        }
     });
 }
 
 /// Source `a0` -> `a1` [one UMEM] `b0` -> `b1`, where they are compared. The middle prepends a header in the headroom.
-fn forward(mode: AttachMode, queue: u32, buffers: Buffers) {
+fn forward(mode: AttachMode, queue: u32, buffers: Buffers, tuning: Tuning) {
     let chains = buffers == Buffers::Several;
     let (frames, longest): (u64, u64) = if chains { (FRAMES / 10, 9216) } else { (FRAMES, 1400) };
     let programs = [
         PlainProgram::attach("a1", mode, buffers).unwrap(),
         PlainProgram::attach("b1", mode, buffers).unwrap(),
     ];
-    let config = PortConfig { rx: 512, tx: 512, fill: 512, completion: 512, bind: BindMode::Auto, chains };
+    let config =
+        PortConfig { rx: 512, tx: 512, fill: 512, completion: 512, bind: BindMode::Auto, chains, tuning };
     let mut ends = Umem::with_jumbos(2048, 2048, 500).unwrap();
     let mut middle = Umem::with_jumbos(2048, 2048, 500).unwrap();
     let [mut source, mut sink] = open(&mut ends, [("a0", queue), ("b1", queue)], &config);
@@ -97,8 +127,14 @@ fn forward(mode: AttachMode, queue: u32, buffers: Buffers) {
 fn refusals_name_the_cause_and_leave_the_frames() {
     in_namespace(|| {
         let mut umem = Umem::new(256, 2048).unwrap();
-        let small =
-            PortConfig { rx: 64, tx: 64, fill: 64, completion: 64, bind: BindMode::Copy, chains: false };
+        let small = PortConfig {
+            rx: 64,
+            tx: 64,
+            fill: 64,
+            completion: 64,
+            bind: BindMode::Copy,
+            ..PortConfig::default()
+        };
         let mut refused = |queue: (&str, u32), config: &PortConfig| {
             // The first port is fine, so that an opened one has to be undone as well.
             let error = Port::open_all(&mut umem, &[("a1", 0), queue], config).unwrap_err();
@@ -133,8 +169,14 @@ fn refusals_name_the_cause_and_leave_the_frames() {
 fn a_port_that_is_dropped_strands_its_frames_and_says_so() {
     in_namespace(|| {
         let mut umem = Umem::new(128, 4096).unwrap();
-        let config =
-            PortConfig { rx: 64, tx: 64, fill: 64, completion: 64, bind: BindMode::Auto, chains: false };
+        let config = PortConfig {
+            rx: 64,
+            tx: 64,
+            fill: 64,
+            completion: 64,
+            bind: BindMode::Auto,
+            ..PortConfig::default()
+        };
         drop(Port::open(&mut umem, "a0", 0, &config).unwrap());
         assert_eq!(umem.available(), 64);
         assert!(umem.is_whole([], 0), "they are accounted for");
@@ -145,8 +187,14 @@ fn a_port_that_is_dropped_strands_its_frames_and_says_so() {
 fn sending_on_a_port_that_is_down_fails_and_the_frames_come_home() {
     in_namespace(|| {
         let mut umem = Umem::new(128, 2048).unwrap();
-        let config =
-            PortConfig { rx: 64, tx: 64, fill: 64, completion: 64, bind: BindMode::Auto, chains: false };
+        let config = PortConfig {
+            rx: 64,
+            tx: 64,
+            fill: 64,
+            completion: 64,
+            bind: BindMode::Auto,
+            ..PortConfig::default()
+        };
         let mut port = Port::open(&mut umem, "a0", 0, &config).unwrap();
         let mut frames = (0..10).map(|number| packet(&mut umem, content(number, 1400))).collect();
         assert_eq!(port.transmit(&mut umem, &mut frames), 10);

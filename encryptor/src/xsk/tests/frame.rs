@@ -1,4 +1,4 @@
-use crate::xsk::{Frame, HEADROOM, Umem};
+use crate::xsk::{Error, Frame, HEADROOM, Umem};
 
 fn with_frame(chunk: u32, test: impl FnOnce(&mut Frame)) {
     let mut umem = Umem::new(2, chunk).unwrap();
@@ -84,6 +84,21 @@ fn chunks_are_distinct_and_come_back() {
     assert!(umem.is_whole([], frames.len()));
     frames.into_iter().for_each(|frame| umem.free(frame));
     assert_eq!(umem.available(), 5);
+}
+
+#[test]
+fn chunks_on_huge_pages_are_like_others() {
+    let mut umem = match Umem::with_jumbos(2048, 4096, 1).unwrap().on_huge_pages() {
+        Ok(umem) => umem,
+        // A kernel before 6.1, or one without free memory in one piece.
+        Err(error) => return assert!(matches!(error, Error::HugePages { .. }), "{error}"),
+    };
+    let mut frames: Vec<_> = std::iter::from_fn(|| umem.alloc()).collect();
+    frames.extend(umem.alloc_jumbo());
+    assert_eq!(frames.len(), 2049);
+    frames.iter_mut().for_each(|frame| assert!(frame.data().is_empty() && frame.fill_from(b"there")));
+    frames.into_iter().for_each(|frame| umem.free(frame));
+    assert_eq!((umem.available(), umem.jumbos_available()), (2048, 1));
 }
 
 #[test]
