@@ -1,13 +1,11 @@
 //! One turn of one contender: in place, measured by all sizes, by TCP, and away again.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use qhaul::lab::Sites;
 use qhaul::lab::plan::Side;
 use qhaul::lab::wait::check_interrupt;
 
-use crate::wire::latency::{IDLE_RATE, percentiles};
+use crate::wire::idle;
 use crate::wire::options::Size;
 use crate::wire::path::Path;
 use crate::wire::tcp;
@@ -19,9 +17,6 @@ use super::routes;
 use super::row::Table;
 use super::standing::Standing;
 use super::watch::Watch;
-
-/// How long round trips are measured.
-const ROUND_TRIPS: Duration = Duration::from_secs(1);
 
 /// A size, a figure's name and its value.
 type Figure = (String, &'static str, f64);
@@ -67,6 +62,12 @@ fn put_and_measure(
         .and_then(|()| sizes.iter().try_for_each(|size| measure(&mut path, standing, size, &mut figures)));
     path.close()?;
     measured?;
+    let idle = idle::measure(sites, || standing.cpu())?;
+    figures.push(("ping".to_owned(), "rtt_idle_p50_us", idle.p50_us));
+    figures.push(("ping".to_owned(), "rtt_idle_p99_us", idle.p99_us));
+    if standing.has_processes() {
+        figures.push(("ping".to_owned(), "idle_cpu", idle.share));
+    }
     if options.tcp > 0 {
         figures.push(("tcp".to_owned(), "tcp_gbps", tcp::gbps(sites, options.tcp)?));
     }
@@ -102,12 +103,6 @@ fn measure(path: &mut Path, standing: &Standing, size: &Size, figures: &mut Vec<
     add("loss_free_pps", loss_free);
     if standing.has_processes() && cpu > 0.0 {
         add("cpu_ns", cpu);
-    }
-    let idle = path.trial(size, IDLE_RATE, ROUND_TRIPS, 1)?;
-    reordered += idle.reordered;
-    if let Some(times) = percentiles(idle.round_trips) {
-        add("rtt_idle_p50_us", times.p50);
-        add("rtt_idle_p99_us", times.p99);
     }
     add("reordered", reordered as f64);
     Ok(())

@@ -1,8 +1,5 @@
 //! Round-trip times and their percentiles.
 
-/// Packets per second with which a path has next to nothing to do.
-pub(crate) const IDLE_RATE: f64 = 500.0;
-
 /// Percentiles in microseconds.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub(crate) struct Percentiles {

@@ -1,20 +1,19 @@
 //! The measurements at one subject: loss-free rate, overload, round trips, processor time.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use qhaul::lab::Sites;
 use qhaul::lab::plan::Side;
 use qhaul::lab::wait::check_interrupt;
 
-use super::latency::{IDLE_RATE, Percentiles, percentiles};
+use super::latency::percentiles;
 use super::options::{Options, Size};
 use super::path::Path;
 use super::row::Table;
 use super::subject::{Standing, Subject};
 use super::trial::Outcome;
 
-const IDLE: [&str; 3] = ["rtt_idle_p50_us", "rtt_idle_p99_us", "rtt_idle_p999_us"];
 const HALF: [&str; 3] = ["rtt_half_p50_us", "rtt_half_p99_us", "rtt_half_p999_us"];
 /// How long round trips are measured.
 const ROUND_TRIPS: Duration = Duration::from_secs(1);
@@ -45,9 +44,12 @@ impl Bench {
     pub(super) fn measure(&mut self, standing: &Standing, size: &Size, table: &mut Table) -> Result<()> {
         self.overtaken = 0;
         let loss_free = self.measure_rates(standing, size, table)?;
-        self.measure_idle(standing, size, table)?;
         let half = self.trial(size, loss_free / 2.0, ROUND_TRIPS)?;
-        self.add_times(HALF, percentiles(half.round_trips), size, table);
+        if let Some(times) = percentiles(half.round_trips) {
+            for (figure, value) in HALF.into_iter().zip([times.p50, times.p99, times.p999]) {
+                table.add(self.subject, &size.name, figure, value);
+            }
+        }
         if self.queues > 1 {
             table.add(self.subject, &size.name, "reordered", self.overtaken as f64);
         }
@@ -81,32 +83,6 @@ impl Bench {
             table.add(subject, name, "cpu_ns", cpu);
         }
         Ok(loss_free)
-    }
-
-    /// Round trips with next to nothing to do, and the part of a core that this takes.
-    fn measure_idle(&mut self, standing: &Standing, size: &Size, table: &mut Table) -> Result<()> {
-        let (begun, before) = (Instant::now(), standing.cpu());
-        let outcome = self.trial(size, IDLE_RATE, ROUND_TRIPS)?;
-        let spent = standing.cpu().saturating_sub(before);
-        let share = spent.as_secs_f64() / begun.elapsed().as_secs_f64();
-        self.add_times(IDLE, percentiles(outcome.round_trips), size, table);
-        if self.subject != Subject::Clear {
-            table.add(self.subject, &size.name, "idle_cpu", share);
-        }
-        Ok(())
-    }
-
-    fn add_times(
-        &self,
-        names: [&'static str; 3],
-        times: Option<Percentiles>,
-        size: &Size,
-        table: &mut Table,
-    ) {
-        let Some(Percentiles { p50, p99, p999, .. }) = times else { return };
-        for (figure, value) in names.into_iter().zip([p50, p99, p999]) {
-            table.add(self.subject, &size.name, figure, value);
-        }
     }
 }
 

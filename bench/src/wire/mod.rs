@@ -8,6 +8,7 @@ pub(crate) mod cpu;
 pub(crate) mod end;
 pub(crate) mod forward;
 pub(crate) mod frame;
+pub(crate) mod idle;
 pub(crate) mod latency;
 mod measure;
 pub(crate) mod options;
@@ -87,6 +88,7 @@ impl Run<'_> {
     fn measure_one(&mut self, subject: Subject) -> Result<()> {
         let Run { options, sites, queues, table, .. } = self;
         let standing = Standing::put(sites, subject, *queues, |config| config.rotate = "60s".to_owned())?;
+        standing.engine().into_iter().for_each(|engine| table.note_engine(engine));
         let mut bench = Bench::open(sites, options, subject, *queues)?;
         let measured = options.sizes().iter().try_for_each(|size| {
             bench.measure(&standing, size, table)?;
@@ -94,6 +96,12 @@ impl Run<'_> {
         });
         bench.close()?;
         measured?;
+        let idle = idle::measure(sites, || standing.cpu())?;
+        table.add(subject, "ping", "rtt_idle_p50_us", idle.p50_us);
+        table.add(subject, "ping", "rtt_idle_p99_us", idle.p99_us);
+        if subject != Subject::Clear {
+            table.add(subject, "ping", "idle_cpu", idle.share);
+        }
         if options.tcp > 0 {
             table.add(subject, "tcp", "tcp_gbps", tcp::gbps(sites, options.tcp)?);
         }

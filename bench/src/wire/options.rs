@@ -10,6 +10,7 @@ use qhaul::lab::SiteConfig;
 use qhaul::lab::plan::Side;
 
 use super::frame::LEAST;
+use super::idle;
 use super::path::Effort;
 use super::rotation;
 use super::subject::{HARD_LIMIT, Subject};
@@ -168,8 +169,8 @@ impl Options {
     /// About how long one subject takes in a round, in seconds.
     pub(super) fn turn_seconds(&self) -> f64 {
         let trials = f64::from(self.trials + 1) * (self.millis as f64 / 1000.0 + 0.1);
-        // Round trips twice, and one gateway alone.
-        self.size.len() as f64 * (trials + 1.2 + 1.2 + 2.3) + 1.5 * self.tcp as f64 + SETUP
+        // Round trips under load, and one gateway alone.
+        self.size.len() as f64 * (trials + 1.2 + 2.3) + idle::SECONDS + 1.5 * self.tcp as f64 + SETUP
     }
 
     /// About how long it takes to find a rate that holds.

@@ -22,6 +22,7 @@ pub(super) struct Key {
 pub(super) struct Table {
     flows: u16,
     queues: u16,
+    engine: Option<String>,
     order: Vec<Key>,
     values: BTreeMap<(Key, &'static str), Vec<f64>>,
     rotations: Vec<Rotation>,
@@ -31,6 +32,9 @@ pub(super) struct Table {
 struct Row<'a> {
     bench: &'static str,
     subject: &'a str,
+    /// What encrypts; not for those that do not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    engine: Option<&'a str>,
     queues: u16,
     size: &'a str,
     flows: u16,
@@ -49,7 +53,19 @@ struct Row<'a> {
 impl Table {
     /// For so many flows on so many queues.
     pub(super) fn new(flows: u16, queues: u16) -> Table {
-        Table { flows, queues, order: Vec::new(), values: BTreeMap::new(), rotations: Vec::new() }
+        Table {
+            flows,
+            queues,
+            engine: None,
+            order: Vec::new(),
+            values: BTreeMap::new(),
+            rotations: Vec::new(),
+        }
+    }
+
+    /// Takes note of the engine that encrypts.
+    pub(super) fn note_engine(&mut self, engine: &str) {
+        self.engine = Some(engine.to_owned());
     }
 
     /// Adds one round's value.
@@ -95,7 +111,7 @@ impl Table {
             .flat_map(move |key| Subject::ALL.into_iter().filter_map(move |subject| self.row(key, subject)))
     }
 
-    fn row<'a>(&self, key: &'a Key, subject: Subject) -> Option<Row<'a>> {
+    fn row<'a>(&'a self, key: &'a Key, subject: Subject) -> Option<Row<'a>> {
         let values = self.values.get(&(key.clone(), subject.name()))?;
         let value = median(values.iter().copied())?;
         let control = subject.control();
@@ -105,6 +121,7 @@ impl Table {
         Some(Row {
             bench: "wire",
             subject: subject.name(),
+            engine: self.engine.as_deref().filter(|_| subject.encrypts()),
             queues: self.queues,
             size: &key.size,
             flows: self.flows,
@@ -163,6 +180,9 @@ mod tests {
         }
         let ratios: Vec<_> =
             table.rows().map(|row| (row.subject.to_owned(), row.ratio, row.clear_ratio)).collect();
+        table.note_engine("ring");
+        let engines: Vec<_> = table.rows().map(|row| row.engine).collect();
+        assert_eq!(engines, [None, None, Some("ring"), Some("ring")]);
         assert_eq!(ratios[2], ("qhaul".to_owned(), Some(1.5), Some(3.0)));
         assert_eq!(ratios[3], ("qhaul-busy".to_owned(), Some(0.75), Some(1.5)));
         let rows: Vec<Row<'_>> = table.rows().collect();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use qhaul::lab::plan::Side;
 use qhaul::lab::{Process, SiteConfig, Sites};
+use qhaul::status::ask;
 
 use super::{cpu, forward};
 
@@ -46,6 +47,10 @@ impl Subject {
             Subject::Clear | Subject::Forward => Subject::Clear,
         }
     }
+
+    pub(super) fn encrypts(self) -> bool {
+        matches!(self, Subject::Qhaul | Subject::QhaulBusy)
+    }
 }
 
 /// A subject in place at both gateways.
@@ -53,6 +58,7 @@ pub(super) struct Standing {
     subject: Subject,
     forwarders: Vec<Process>,
     pids: Vec<u32>,
+    engine: Option<String>,
 }
 
 impl Standing {
@@ -63,7 +69,7 @@ impl Standing {
         queues: u16,
         adjust: impl Fn(&mut SiteConfig),
     ) -> Result<Standing> {
-        let mut standing = Standing { subject, forwarders: Vec::new(), pids: Vec::new() };
+        let mut standing = Standing { subject, forwarders: Vec::new(), pids: Vec::new(), engine: None };
         match subject {
             Subject::Clear => {
                 Side::BOTH.into_iter().try_for_each(|side| sites.topology().set_clear(side, true))?;
@@ -112,6 +118,11 @@ impl Standing {
         self.pids.get(side as usize).copied()
     }
 
+    /// The AEAD engine at work, where there is one.
+    pub(super) fn engine(&self) -> Option<&str> {
+        self.engine.as_deref()
+    }
+
     fn start_forwarders(&mut self, sites: &Sites, queues: u16) -> Result<()> {
         for side in Side::BOTH {
             let process = forward::start(sites.topology(), side, &cores(side, queues), &[])?;
@@ -132,6 +143,7 @@ impl Standing {
             sites.wait_active(side)?;
             self.pids.extend(sites.encryptor(side).map(|process| process.pid()));
         }
+        self.engine = Some(ask(&sites.topology().dir().join("a.sock"))?.engine);
         Ok(())
     }
 }
