@@ -14,7 +14,7 @@ use qhaul::BURST;
 use qhaul::lab::plan::{Node, Side};
 use qhaul::lab::wait::{catch_signals, check_interrupt, wait_for};
 use qhaul::lab::{Process, Topology};
-use qhaul::xsk::{Frame, Port, PortConfig, Tuning, Umem};
+use qhaul::xsk::{Frame, Port, PortConfig, Tuning, Umem, ask_for_short_slices};
 use qhaul_ebpf::{AttachMode, Buffers, PlainProgram};
 
 const CHUNK: u32 = 4096;
@@ -149,7 +149,9 @@ fn open(options: &Options, queue: u32, programs: &[PlainProgram]) -> Result<Lane
 fn turn_on_core(options: &Options, lane: Lane, core: usize, failed: &AtomicBool) -> Result<()> {
     let Lane { mut umem, mut ports } = lane;
     let result = match core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
-        true => turn_until_told(options, &mut umem, &mut ports, failed),
+        true => ask_for_short_slices()
+            .map_err(Into::into)
+            .and_then(|()| turn_until_told(options, &mut umem, &mut ports, failed)),
         false => Err(anyhow!("core {core} cannot be had")),
     };
     // One queue without its thread would look like loss.

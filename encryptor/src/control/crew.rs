@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 
 use crossbeam::channel::{Receiver, Sender, TryRecvError, unbounded};
 use mio::Waker;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::{RunError, io_error};
 use crate::config::Config;
@@ -17,6 +17,7 @@ use crate::fit::Fit;
 use crate::handover::Handover;
 use crate::spi::Epoch;
 use crate::worker::{Command, Event, LinkWork, Queues, Wiring, Worker};
+use crate::xsk::ask_for_short_slices;
 
 /// Packets that wait for one worker at the most, handed over by all others.
 const PARCELS: usize = 1024;
@@ -214,6 +215,9 @@ fn spawn(worker: Worker, core: usize) -> Result<JoinHandle<()>, RunError> {
     let pinned = move || {
         if !core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
             warn!("a worker cannot be pinned to core {core}");
+        }
+        if let Err(error) = ask_for_short_slices() {
+            debug!("a worker's slices stay as they are: {error}");
         }
         worker.run();
     };

@@ -33,6 +33,8 @@ mod port;
 mod ring;
 /// The four rings of a port and the chunks in them; no system calls.
 mod rings;
+/// The scheduler's slices of a worker's time.
+mod slice;
 /// The system calls on an AF_XDP socket.
 mod socket;
 /// What the kernel and the port count.
@@ -53,6 +55,7 @@ pub use offloads::{OffloadsOff, offloads_on};
 pub use open::{BindMode, PortConfig, knows_chains};
 pub use port::{LiveMode, Port};
 pub use rings::Outstanding;
+pub use slice::ask_for_short_slices;
 pub use statistics::{PortCounters, Statistics};
 pub use tuning::Tuning;
 pub use umem::{JUMBO, Umem};
