@@ -2,6 +2,7 @@
 
 mod flood;
 mod peers;
+mod progress;
 mod report;
 mod rig;
 mod soak;

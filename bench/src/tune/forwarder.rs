@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use qhaul::lab::plan::Side;
 use qhaul::lab::{Process, SiteConfig, Sites};
 
+use crate::progress::Progress;
 use crate::wire::forward;
 use crate::wire::options::Size;
 use crate::wire::path::Path;
@@ -11,7 +12,7 @@ use crate::wire::path::Path;
 use super::knob::{PathKnob, Setting};
 use super::options::Options;
 use super::row::{Figure, Table};
-use super::turns::{Progress, in_turns};
+use super::turns::in_turns;
 
 /// All of `knobs`, one after the other.
 pub(super) fn measure_all(
@@ -24,10 +25,11 @@ pub(super) fn measure_all(
     for PathKnob { name, settings } in knobs {
         let title = |setting: &Setting| format!("{name} {}", setting.name);
         in_turns(options.rounds, settings, title, |setting, round| {
-            progress.step(&format!("round {round} of {}: {}", options.rounds, title(setting)));
+            progress.say(&format!("round {round} of {}: {}", options.rounds, title(setting)));
             for (size, value) in turn(options, sites, setting)? {
                 table.add(&Figure { knob: name, size, name: "overload_pps" }, &setting.name, value);
             }
+            progress.done(options.turn_seconds());
             Ok(())
         })?;
     }

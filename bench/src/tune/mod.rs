@@ -14,9 +14,10 @@ use anyhow::{Result, bail};
 use qhaul::lab::wait::catch_signals;
 use qhaul::lab::{self, Sites};
 
+use crate::progress::Progress;
+
 pub(crate) use options::Options;
 use row::Table;
-use turns::Progress;
 
 /// Runs the bench, prints its rows, and removes the lab.
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -27,7 +28,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     catch_signals()?;
     let (path, memory) = (options.path_knobs(), options.memory_knobs());
     let turns: usize = path.iter().map(|knob| knob.settings.len()).sum();
-    let mut progress = Progress::new(options.rounds * turns + memory.len());
+    let (turn, over_memory) = (options.turn_seconds(), options.memory_seconds());
+    let mut progress =
+        Progress::new((options.rounds * turns) as f64 * turn + memory.len() as f64 * over_memory);
     let mut table = Table::default();
     if !path.is_empty() {
         let lab = lab::Options { prefix: options.prefix.clone(), ..lab::Options::default() };
@@ -37,8 +40,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         measured?;
     }
     for knob in memory {
-        progress.step(&format!("{}, over memory", knob.name()));
+        progress.say(&format!("{}, over memory", knob.name()));
         memory::measure(options, knob, &mut table)?;
+        progress.done(over_memory);
     }
     table.print(options.json)
 }

@@ -77,6 +77,16 @@ impl Options {
         Duration::from_millis(self.millis)
     }
 
+    /// About how long one setting takes in a round, in seconds.
+    pub(super) fn turn_seconds(&self) -> f64 {
+        0.8 + self.size.len() as f64 * (self.time().as_secs_f64() + 0.1)
+    }
+
+    /// About how long a knob takes over memory, in seconds.
+    pub(super) fn memory_seconds(&self) -> f64 {
+        2.0 + 4.0 * self.rounds as f64 * self.time().as_secs_f64()
+    }
+
     /// No rate is searched for.
     pub(super) fn effort(&self) -> Effort {
         Effort { flows: PATH_FLOWS, queues: 1, time: self.time(), trials: 0, loss: 0.0 }

@@ -1,7 +1,5 @@
 //! Settings in turns, so that what else the machine does falls on all of them.
 
-use std::time::Instant;
-
 use anyhow::{Context, Result};
 use qhaul::lab::wait::check_interrupt;
 
@@ -32,33 +30,6 @@ pub(super) fn in_turns<S>(
         field = still;
     }
     Ok(())
-}
-
-/// What is told on standard error, so that rows can be read by programs.
-pub(super) struct Progress {
-    started: Instant,
-    steps: usize,
-    done: usize,
-}
-
-impl Progress {
-    /// For so many steps.
-    pub(super) fn new(steps: usize) -> Progress {
-        Progress { started: Instant::now(), steps, done: 0 }
-    }
-
-    /// Tells what begins, and the time that is left by what was done.
-    pub(super) fn step(&mut self, what: &str) {
-        let spent = self.started.elapsed().as_secs_f64();
-        let left = match self.done {
-            0 => String::new(),
-            done => {
-                format!(", about {:.0} s left", spent / done as f64 * self.steps.saturating_sub(done) as f64)
-            }
-        };
-        eprintln!("[{spent:5.0} s{left}] {what}");
-        self.done += 1;
-    }
 }
 
 #[cfg(test)]

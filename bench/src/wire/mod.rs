@@ -13,7 +13,6 @@ pub(crate) mod latency;
 mod measure;
 pub(crate) mod options;
 pub(crate) mod path;
-mod progress;
 mod rotation;
 mod row;
 mod search;
@@ -26,10 +25,10 @@ use qhaul::lab::plan::Side;
 use qhaul::lab::wait::{catch_signals, check_interrupt};
 use qhaul::lab::{self, Sites};
 
+use crate::progress::Progress;
 use measure::Bench;
 pub(crate) use options::Options;
 use options::queues_text;
-use progress::Progress;
 use row::Table;
 use subject::{Standing, Subject};
 

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 /// Steps are weighed by the seconds that each is guessed to take; how wrong the guesses are shows as steps are done.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     started: Instant,
     total: f64,
     done: f64,
@@ -14,18 +14,18 @@ pub(super) struct Progress {
 
 impl Progress {
     /// For steps that are guessed to take `total` seconds.
-    pub(super) fn new(total: f64) -> Progress {
+    pub(crate) fn new(total: f64) -> Progress {
         Progress { started: Instant::now(), total, done: 0.0, took: 0.0 }
     }
 
     /// Tells what begins now, and the time that is left.
-    pub(super) fn say(&self, what: &str) {
+    pub(crate) fn say(&self, what: &str) {
         let spent = self.spent();
         eprintln!("[{spent:5.0} s, about {:.0} s left] {what}", self.left(spent));
     }
 
     /// Takes note that a step is done which was guessed to take so many seconds.
-    pub(super) fn done(&mut self, seconds: f64) {
+    pub(crate) fn done(&mut self, seconds: f64) {
         self.done += seconds;
         self.took = self.spent();
     }
