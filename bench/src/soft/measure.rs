@@ -99,19 +99,21 @@ pub(crate) fn packet_path(engine: Engine, size: Length, flows: u32) -> Result<Pa
 impl PacketPath {
     /// Nanoseconds a packet to protect and to unprotect, flows in random order. Writing the plain frames anew is not timed.
     pub(crate) fn run(&mut self, span: Duration) -> Result<(f64, f64)> {
-        let (mut protect, mut unprotect, mut bursts) = (Duration::ZERO, Duration::ZERO, 0u32);
-        while protect + unprotect < span {
-            self.load()?;
-            let start = Instant::now();
-            self.rig.protect()?;
-            let middle = Instant::now();
-            self.rig.unprotect()?;
-            protect += middle - start;
-            unprotect += middle.elapsed();
-            bursts += 1;
+        let mut spent = Spent::default();
+        while spent.total() < span {
+            spent.add(self.burst()?);
         }
-        let packets = f64::from(bursts) * BURST as f64;
-        Ok((protect.as_nanos() as f64 / packets, unprotect.as_nanos() as f64 / packets))
+        Ok(spent.per_packet())
+    }
+
+    /// A burst there and back: how long each way took.
+    fn burst(&mut self) -> Result<(Duration, Duration)> {
+        self.load()?;
+        let start = Instant::now();
+        self.rig.protect()?;
+        let middle = Instant::now();
+        self.rig.unprotect()?;
+        Ok((middle - start, middle.elapsed()))
     }
 
     /// Writes plain frames anew.
@@ -178,16 +180,61 @@ fn xorshift(state: &mut u64) -> u64 {
     *state
 }
 
-/// Nanoseconds a packet to seal and to open by the engine alone.
-pub(super) fn bare_aead(engine: Engine, size: Length, span: Duration) -> Result<(f64, f64)> {
-    let mut bare = BareAead::new(engine, size)?;
-    let (mut seal, mut open, mut bursts) = (Duration::ZERO, Duration::ZERO, 0u32);
-    while seal + open < span {
-        let (sealed, opened) = bare.burst()?;
-        seal += sealed;
-        open += opened;
-        bursts += 1;
+/// Time that bursts took, there and back.
+#[derive(Default)]
+struct Spent {
+    there: Duration,
+    back: Duration,
+    bursts: u32,
+}
+
+impl Spent {
+    fn add(&mut self, (there, back): (Duration, Duration)) {
+        self.there += there;
+        self.back += back;
+        self.bursts += 1;
     }
-    let packets = f64::from(bursts) * BURST as f64;
-    Ok((seal.as_nanos() as f64 / packets, open.as_nanos() as f64 / packets))
+
+    fn total(&self) -> Duration {
+        self.there + self.back
+    }
+
+    /// In nanoseconds.
+    fn per_packet(&self) -> (f64, f64) {
+        let packets = f64::from(self.bursts) * BURST as f64;
+        (self.there.as_nanos() as f64 / packets, self.back.as_nanos() as f64 / packets)
+    }
+}
+
+/// Nanoseconds a packet in each direction, by the packet path and by the engine alone.
+pub(super) struct Pair {
+    pub(super) path: (f64, f64),
+    pub(super) bare: (f64, f64),
+}
+
+impl Pair {
+    pub(super) fn round_trip(&self) -> f64 {
+        self.path.0 + self.path.1
+    }
+
+    pub(super) fn aead(&self) -> f64 {
+        self.bare.0 + self.bare.1
+    }
+}
+
+/// Bursts of one before it is the other's turn: about a millisecond, so that a neighbour's work and the clock's steps fall on both.
+const TURN: u32 = 64;
+
+/// Both in turns, until the path was at work for `span`.
+pub(super) fn in_turns(path: &mut PacketPath, bare: &mut BareAead, span: Duration) -> Result<Pair> {
+    let [mut with, mut without] = [Spent::default(), Spent::default()];
+    while with.total() < span {
+        for _ in 0..TURN {
+            without.add(bare.burst()?);
+        }
+        for _ in 0..TURN {
+            with.add(path.burst()?);
+        }
+    }
+    Ok(Pair { path: with.per_packet(), bare: without.per_packet() })
 }

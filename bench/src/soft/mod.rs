@@ -10,7 +10,7 @@ use serde::Serialize;
 use qhaul::BURST;
 use qhaul::aead::{Choice, Engine, choose};
 
-use measure::{Length, bare_aead, packet_path};
+use measure::{BareAead, Length, Pair, in_turns, packet_path};
 
 /// What to measure.
 #[derive(clap::Args)]
@@ -64,8 +64,8 @@ struct Row {
     value: f64,
     control: &'static str,
     control_value: f64,
+    /// Of each run by itself, as what the path adds to the bare AEAD; the medians of these.
     ratio: f64,
-    /// What the path adds to the bare AEAD.
     added_ns: f64,
     /// Packets that one core takes through both directions, in millions a second.
     mpps: f64,
@@ -132,23 +132,20 @@ fn line(row: &Row) -> String {
 
 fn measure(options: &Options, engine: Engine, size: Length, flows: u32) -> Result<Row> {
     let span = std::time::Duration::from_millis(options.millis);
-    let (mut path, mut bare) = (Vec::new(), Vec::new());
     let mut packets = packet_path(engine, size, flows)?;
-    // In turns, so that a neighbour's burst of work falls on both.
-    for _ in 0..options.runs {
-        bare.push(bare_aead(engine, size, span)?);
-        path.push(packets.run(span)?);
-    }
+    let mut bare = BareAead::new(engine, size)?;
+    let runs: Result<Vec<Pair>> =
+        (0..options.runs).map(|_| in_turns(&mut packets, &mut bare, span)).collect();
     packets.close();
-    let median_of = |runs: &[(f64, f64)], part: fn(&(f64, f64)) -> f64| {
+    let runs = runs?;
+    let median = |part: fn(&Pair) -> f64| {
         let mut values: Vec<f64> = runs.iter().map(part).collect();
         values.sort_by(f64::total_cmp);
         values[values.len() / 2]
     };
-    let (protect_ns, unprotect_ns) = (median_of(&path, |run| run.0), median_of(&path, |run| run.1));
-    let (seal_ns, open_ns) = (median_of(&bare, |run| run.0), median_of(&bare, |run| run.1));
-    let round_trip_ns = median_of(&path, |run| run.0 + run.1);
-    let aead_ns = median_of(&bare, |run| run.0 + run.1);
+    let (protect_ns, unprotect_ns) = (median(|run| run.path.0), median(|run| run.path.1));
+    let (seal_ns, open_ns) = (median(|run| run.bare.0), median(|run| run.bare.1));
+    let (round_trip_ns, aead_ns) = (median(Pair::round_trip), median(Pair::aead));
     Ok(Row {
         bench: "soft",
         engine: engine.name(),
@@ -164,8 +161,8 @@ fn measure(options: &Options, engine: Engine, size: Length, flows: u32) -> Resul
         value: round_trip_ns,
         control: "aead_ns",
         control_value: aead_ns,
-        ratio: round_trip_ns / aead_ns,
-        added_ns: round_trip_ns - aead_ns,
+        ratio: median(|run| run.round_trip() / run.aead()),
+        added_ns: median(|run| run.round_trip() - run.aead()),
         mpps: 1000.0 / round_trip_ns,
         gbit_s: 8.0 * size.mean() / round_trip_ns,
     })
