@@ -16,6 +16,7 @@ pub enum IvRule {
 impl IvRule {
     /// The 64-bit sequence number that a packet claims, of a flow whose highest genuine one is `highest`. `None`: one before the
     /// first, or beyond the last.
+    #[inline]
     pub fn sequence(self, header: &EspHeader, highest: u64, window: u64) -> Option<u64> {
         match self {
             IvRule::Sequence => Some(header.iv),

@@ -43,7 +43,9 @@ const PAD: [u8; 255] = {
 /// Length of trailer and ICV behind a payload of `payload` bytes.
 #[inline]
 pub fn tail_len(payload: usize) -> usize {
-    (payload + TRAILER_LEN).next_multiple_of(ALIGN) - payload + ICV_LEN
+    // What is lacking to a multiple of a power of two.
+    let padding = payload.wrapping_add(TRAILER_LEN).wrapping_neg() % ALIGN;
+    padding + TRAILER_LEN + ICV_LEN
 }
 
 /// The largest payload whose trailer and ICV end within `room` bytes; 0 if there is none.
@@ -56,7 +58,7 @@ pub fn largest_payload(room: usize) -> usize {
 /// # Panics
 ///
 /// When `tail` is of another length.
-#[inline]
+#[inline(always)]
 pub fn write_trailer(tail: &mut [u8], next: NextHeader) {
     let pad_len = tail.len() - ICV_LEN - TRAILER_LEN;
     assert!(pad_len < ALIGN, "the padding of a whole block");
@@ -67,7 +69,7 @@ pub fn write_trailer(tail: &mut [u8], next: NextHeader) {
 
 /// Reads the trailer of an opened `text` (payload, padding, pad length, next header; without ICV): the payload's
 /// length and what it is.
-#[inline]
+#[inline(always)]
 pub fn read_trailer(text: &[u8]) -> Result<(usize, NextHeader), DropReason> {
     let [front @ .., pad_len, next] = text else { return Err(DropReason::Padding) };
     let payload = front.len().checked_sub(usize::from(*pad_len)).ok_or(DropReason::Padding)?;

@@ -1,4 +1,8 @@
 //! From plain frames to ESP packets, a burst at a time: ask the policy, classify, take a sequence number, frame, seal.
+//!
+//! With few flows each group of frames is looked at when its turn comes; with many the whole burst is looked at first, so that memory
+//! can be asked for ahead. The steps of a packet are `inline(always)`, for else one of the two ways has them as calls, which
+//! costs a tenth of what the path adds to the AEAD.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,7 +11,7 @@ use std::time::Instant;
 use arrayvec::ArrayVec;
 
 use crate::aead::{SealJob, seal_burst};
-use crate::classify::{FlowId, classify, classify_common};
+use crate::classify::{FlowId, Granularity, classify, classify_common};
 use crate::drops::DropReason;
 use crate::esp::{largest_payload, tail_len, write_trailer};
 use crate::flows::{Admission, FlowHash, TxEpoch};
@@ -17,7 +21,7 @@ use crate::spi::{Epoch, Spi};
 use crate::tunnel::{Entry, Ingress, strip};
 use crate::wire::{MAX_OUTER_LEN, MacAddr, NextHeader, OuterTemplate, View};
 use crate::xsk::Frame;
-use crate::{AHEAD, BURST, GROUP, Verdict};
+use crate::{AHEAD, BURST, GROUP, SMALL_GROUP, Verdict};
 
 /// The next hop's hardware address, as the control thread last read it from the kernel.
 #[derive(Clone, Debug, Default)]
@@ -201,27 +205,38 @@ impl Protect {
         if let Inside::Packets(ingress) = &mut self.inside {
             ingress.refill(now);
         }
-        // What packets wait for from memory comes while others are worked on: the index of flows in a pass over the burst, the flows
-        // during the work on the groups before theirs.
-        let mut looked_at = ArrayVec::<Result<Seen, Verdict>, BURST>::new();
-        looked_at.extend(frames.iter().map(|frame| look(&self.policy, epoch, frame.data())));
-        let (fetches, ahead) = (self.ahead > 0 && epoch.has_many_flows(), self.ahead);
-        let fetch = |epoch: &TxEpoch, first: usize, count: usize| {
-            let some = looked_at.iter().skip(first).take(count);
-            some.flatten().for_each(|seen| epoch.prefetch_flow(seen.hash));
-        };
-        if fetches {
-            looked_at.iter().flatten().for_each(|seen| epoch.prefetch_index(seen.hash));
-            fetch(epoch, 0, ahead);
-        }
-        let header_len = self.template.shape().header_len();
-        for (number, (frames, group)) in frames.chunks_mut(GROUP).zip(looked_at.chunks(GROUP)).enumerate() {
-            if fetches {
-                fetch(epoch, number * GROUP + ahead, GROUP);
+        let (all, policy, inside) = (self.policy.protects_all(), &self.policy, &mut self.inside);
+        let framing = Framing::new(&self.template, self.cipher_mtu, mac);
+        if self.ahead == 0 || !epoch.has_many_flows() {
+            for frames in frames.chunks_mut(GROUP) {
+                let mut outcomes = Outcomes::new();
+                outcomes.extend(frames.iter_mut().map(|frame| {
+                    let seen = look(policy, all, frame.data())?;
+                    let framed =
+                        framing.wrap(inside, frame, seen.class, |size| epoch.admit(&seen.flow, size));
+                    framed.map_err(Verdict::Drop)
+                }));
+                seal_group(inside, epoch, framing.header_len, frames, &outcomes, verdicts);
             }
-            let framing = Framing::new(&self.inside, &self.template, self.cipher_mtu, mac);
-            let outcomes = framing.wrap_group(epoch, frames, group);
-            seal_group(&mut self.inside, epoch, header_len, frames, &outcomes, verdicts);
+            return;
+        }
+        let mut looked_at = ArrayVec::<Result<Hashed, Verdict>, BURST>::new();
+        looked_at.extend(frames.iter().map(|frame| {
+            let seen = look(policy, all, frame.data())?;
+            Ok(Hashed { hash: epoch.hash(&seen.flow), seen })
+        }));
+        let ahead = Ahead { looked_at: &looked_at, packets: self.ahead };
+        ahead.begin(epoch);
+        let groups = frames.chunks_mut(SMALL_GROUP).zip(looked_at.chunks(SMALL_GROUP));
+        for (number, (frames, group)) in groups.enumerate() {
+            ahead.go_on(epoch, number);
+            let mut outcomes = Outcomes::new();
+            outcomes.extend(frames.iter_mut().zip(group).map(|(frame, looked_at)| {
+                let Hashed { seen, hash } = looked_at.as_ref().map_err(|verdict| *verdict)?;
+                let admit = |size| epoch.admit_hashed(&seen.flow, *hash, size);
+                framing.wrap(inside, frame, seen.class, admit).map_err(Verdict::Drop)
+            }));
+            seal_group(inside, epoch, framing.header_len, frames, &outcomes, verdicts);
         }
     }
 
@@ -275,26 +290,57 @@ fn without_keys(policy: &Policy, frame: &[u8], reason: DropReason) -> Verdict {
     }
 }
 
+/// What packets wait for from memory comes while others are worked on: the index of flows in a pass over the burst, the flows
+/// during the work on the groups before theirs.
+struct Ahead<'a> {
+    looked_at: &'a [Result<Hashed, Verdict>],
+    packets: usize,
+}
+
+impl Ahead<'_> {
+    #[inline]
+    fn begin(&self, epoch: &TxEpoch) {
+        self.looked_at.iter().flatten().for_each(|frame| epoch.prefetch_index(frame.hash));
+        self.fetch(epoch, 0, self.packets);
+    }
+
+    #[inline]
+    fn go_on(&self, epoch: &TxEpoch, group: usize) {
+        self.fetch(epoch, group * SMALL_GROUP + self.packets, SMALL_GROUP);
+    }
+
+    #[inline]
+    fn fetch(&self, epoch: &TxEpoch, first: usize, count: usize) {
+        let some = self.looked_at.iter().skip(first).take(count);
+        some.flatten().for_each(|frame| epoch.prefetch_flow(frame.hash));
+    }
+}
+
 /// A frame that is to be protected, as it was looked at.
 struct Seen {
     flow: FlowId,
-    hash: FlowHash,
     class: u8,
 }
 
-/// What flow a frame is of, or what becomes of it instead.
-#[inline]
-fn look(policy: &Policy, epoch: &TxEpoch, frame: &[u8]) -> Result<Seen, Verdict> {
-    let common = policy.protects_all().and_then(|granularity| classify_common(frame, granularity));
+/// The same with the flow's hash.
+struct Hashed {
+    seen: Seen,
+    hash: FlowHash,
+}
+
+/// What flow a frame is of, or what becomes of it instead. `all`: how finely flows are told apart, if all frames are protected.
+#[inline(always)]
+fn look(policy: &Policy, all: Option<Granularity>, frame: &[u8]) -> Result<Seen, Verdict> {
+    let common = all.and_then(|granularity| classify_common(frame, granularity));
     let (flow, class) = match common {
         Some(common) => common,
         None => look_closer(policy, frame)?,
     };
-    let hash = epoch.hash(&flow);
-    Ok(Seen { flow, hash, class })
+    Ok(Seen { flow, class })
 }
 
 /// The same for frames that are to be seen whole: the flow, and the traffic class.
+#[inline(never)]
 fn look_closer(policy: &Policy, frame: &[u8]) -> Result<(FlowId, u8), Verdict> {
     let view = View::of_frame(frame).ok_or(Verdict::Drop(DropReason::Runt))?;
     match policy.decide(&view, Direction::Outbound) {
@@ -307,7 +353,6 @@ fn look_closer(policy: &Policy, frame: &[u8]) -> Result<(FlowId, u8), Verdict> {
 
 /// By what the frames of a burst become packets.
 struct Framing<'a> {
-    inside: &'a Inside,
     template: &'a OuterTemplate,
     header_len: usize,
     /// Bytes of ciphertext and ICV at the most.
@@ -316,32 +361,23 @@ struct Framing<'a> {
 }
 
 impl<'a> Framing<'a> {
-    fn new(inside: &'a Inside, template: &'a OuterTemplate, cipher_mtu: usize, mac: MacAddr) -> Framing<'a> {
+    fn new(template: &'a OuterTemplate, cipher_mtu: usize, mac: MacAddr) -> Framing<'a> {
         let shape = template.shape();
         let largest_body = cipher_mtu.saturating_sub(shape.ip_overhead());
-        Framing { inside, template, header_len: shape.header_len(), largest_body, mac }
-    }
-
-    #[inline]
-    fn wrap_group(
-        &self,
-        epoch: &mut TxEpoch,
-        frames: &mut [Frame],
-        group: &[Result<Seen, Verdict>],
-    ) -> Outcomes {
-        let mut outcomes = Outcomes::new();
-        outcomes.extend(frames.iter_mut().zip(group).map(|(frame, seen)| match seen {
-            Ok(seen) => self.wrap(epoch, seen, frame).map_err(Verdict::Drop),
-            Err(verdict) => Err(*verdict),
-        }));
-        outcomes
+        Framing { template, header_len: shape.header_len(), largest_body, mac }
     }
 
     /// Headers and trailer around the frame or its packet. A sequence number is taken last, so that none is skipped by a frame that
     /// cannot go; until then the frame stays as it is.
-    #[inline]
-    fn wrap(&self, epoch: &mut TxEpoch, seen: &Seen, frame: &mut Frame) -> Result<Framed, DropReason> {
-        let Entry { next, length } = self.inside.admit(frame.data())?;
+    #[inline(always)]
+    fn wrap(
+        &self,
+        inside: &Inside,
+        frame: &mut Frame,
+        class: u8,
+        admit: impl FnOnce(usize) -> Admission,
+    ) -> Result<Framed, DropReason> {
+        let Entry { next, length } = inside.admit(frame.data())?;
         let tail = tail_len(length);
         let body = u16::try_from(length + tail).map_err(|_| DropReason::TooBig)?;
         if usize::from(body) > self.largest_body
@@ -350,24 +386,24 @@ impl<'a> Framing<'a> {
         {
             return Err(DropReason::TooBig);
         }
-        let (flow, spi, sequence) = match epoch.admit_hashed(&seen.flow, seen.hash, length) {
+        let (flow, spi, sequence) = match admit(length) {
             Admission::Granted { index, spi, sequence } => (index, spi, sequence),
             Admission::FlowExhausted => return Err(DropReason::FlowExhausted),
             Admission::TableFull => return Err(DropReason::FlowTableFull),
         };
-        if let Inside::Packets(_) = self.inside {
+        if let Inside::Packets(_) = inside {
             strip(frame, length);
         }
         let packet = frame.surround(self.header_len, tail).ok_or(DropReason::TooBig)?;
         let (header, behind) = packet.split_at_mut(self.header_len);
         write_trailer(&mut behind[length..], next);
-        let written = self.template.write(header, self.mac, seen.class, body, spi, sequence);
+        let written = self.template.write(header, self.mac, class, body, spi, sequence);
         written.map(|()| Framed { flow, spi, sequence }).ok_or(DropReason::TooBig)
     }
 }
 
 /// Seals what was framed, and tells what becomes of each.
-#[inline]
+#[inline(always)]
 fn seal_group(
     inside: &mut Inside,
     epoch: &TxEpoch,

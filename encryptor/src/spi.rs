@@ -78,6 +78,13 @@ impl Spi {
         Spi((u32::from(epoch.0) << (SLOT_BITS + LANE_BITS)) | (lane << SLOT_BITS) | (slot & (MAX_SLOTS - 1)))
     }
 
+    /// The SPI of another slot in the same epoch and lane. Higher bits of `slot` are cut off.
+    #[inline]
+    #[must_use]
+    pub fn in_slot(self, slot: u32) -> Spi {
+        Spi(self.0 & !(MAX_SLOTS - 1) | slot & (MAX_SLOTS - 1))
+    }
+
     /// The SPI as it stands on the wire. `None`: bit 31 is set or the epoch is 0, so no sender of ours made it.
     #[inline]
     pub fn from_wire(value: u32) -> Option<Spi> {

@@ -23,16 +23,14 @@ use crate::wire::{
     parse_outer, source_port,
 };
 use crate::xsk::Frame;
-use crate::{AHEAD, BURST, GROUP, Verdict};
+use crate::{AHEAD, BURST, GROUP, SMALL_GROUP, Verdict};
 
 /// A packet that passed the checks in front of the AEAD.
-struct Candidate<'a> {
-    place: usize,
-    header: &'a EspHeader,
+struct Candidate {
+    header: EspHeader,
     /// As it claims.
     sequence: u64,
     flow: FlowRef,
-    genuine: bool,
 }
 
 /// Why a packet goes no further here.
@@ -40,6 +38,17 @@ enum Refusal {
     Drop(DropReason),
     /// Its flow belongs to another worker.
     Owner(u8),
+}
+
+impl Refusal {
+    fn verdict(self, origin: Origin<'_>) -> Verdict {
+        match (self, origin) {
+            (Refusal::Drop(reason), _) => Verdict::Drop(reason),
+            (Refusal::Owner(owner), Origin::Queue) => Verdict::HandOver(owner),
+            // An epoch is one and the same at all workers, unless it comes or goes at this moment.
+            (Refusal::Owner(_), Origin::Workers(_)) => Verdict::Drop(DropReason::EpochUnknown),
+        }
+    }
 }
 
 impl From<DropReason> for Refusal {
@@ -199,23 +208,23 @@ impl Unprotect {
             egress.refill(now);
         }
         // Memory is asked for ahead as on the way out.
-        let mut headers = ArrayVec::<Header, BURST>::new();
-        headers.extend(frames.iter().map(|frame| self.look_at(frame.data())));
-        let ahead = self.ahead;
-        let fetches = ahead > 0 && self.epochs.iter().flatten().any(|epoch| epoch.has_many_flows());
-        if fetches {
+        let (ahead, shape) = (self.ahead, self.shape);
+        if ahead > 0 && self.epochs.iter().flatten().any(|epoch| epoch.has_many_flows()) {
+            let mut headers = ArrayVec::<Header, BURST>::new();
+            headers.extend(frames.iter().map(|frame| look_at(frame.data(), shape)));
             self.for_each_flow(&headers, |epoch, header| epoch.prefetch_index(header.spi));
             self.prefetch(&headers, 0, ahead);
+            for (number, (frames, group)) in
+                frames.chunks_mut(SMALL_GROUP).zip(headers.chunks(SMALL_GROUP)).enumerate()
+            {
+                let first = number * SMALL_GROUP;
+                self.prefetch(&headers, first + ahead, SMALL_GROUP);
+                self.group(frames, |place, _| group[place], origin.behind(first), verdicts);
+            }
+            return;
         }
-        for (number, (frames, group)) in frames.chunks_mut(GROUP).zip(headers.chunks(GROUP)).enumerate() {
-            if fetches {
-                self.prefetch(&headers, number * GROUP + ahead, GROUP);
-            }
-            let derivations = self.derivations;
-            verdicts.extend(self.group(frames, group, origin.behind(number * GROUP)));
-            if self.derivations != derivations {
-                self.epochs.iter_mut().flatten().for_each(|epoch| epoch.forget_fresh());
-            }
+        for (number, frames) in frames.chunks_mut(GROUP).enumerate() {
+            self.group(frames, |_, frame| look_at(frame, shape), origin.behind(number * GROUP), verdicts);
         }
     }
 
@@ -236,49 +245,44 @@ impl Unprotect {
         }
     }
 
-    /// One verdict each.
-    #[inline]
+    /// One verdict each. `header_of`: what is read of a frame, by its place in the group.
+    #[inline(always)]
     fn group(
         &mut self,
         frames: &mut [Frame],
-        headers: &[Header],
+        header_of: impl Fn(usize, &[u8]) -> Header,
         origin: Origin<'_>,
-    ) -> ArrayVec<Verdict, GROUP> {
-        let (mut verdicts, mut candidates) = (ArrayVec::new(), ArrayVec::<Candidate<'_>, GROUP>::new());
-        for (place, (frame, header)) in frames.iter().zip(headers).enumerate() {
-            let verdict = match header {
-                _ if self.policy.takes_as_clear(frame.data()) => self.judge_clear(frame.data()),
-                Err(reason) => Verdict::Drop(*reason),
-                Ok(header) => match self.examine(header) {
-                    Ok((flow, sequence)) => {
-                        candidates.push(Candidate { place, header, sequence, flow, genuine: false });
-                        Verdict::Send
+        verdicts: &mut ArrayVec<Verdict, BURST>,
+    ) {
+        let derivations = self.derivations;
+        let mut outcomes = ArrayVec::<Result<Candidate, Verdict>, GROUP>::new();
+        outcomes.extend(frames.iter().enumerate().map(|(place, frame)| {
+            let frame = frame.data();
+            match self.policy.takes_as_clear(frame) {
+                true => Err(self.judge_clear(frame)),
+                false => self.examine(header_of(place, frame)).map_err(|refusal| refusal.verdict(origin)),
+            }
+        }));
+        let genuine = self.open(frames, &outcomes);
+        for (place, (frame, outcome)) in frames.iter_mut().zip(&outcomes).enumerate() {
+            verdicts.push(match outcome {
+                Ok(candidate) => match self.conclude(candidate, genuine[place]) {
+                    Ok(()) => {
+                        self.note_arrival(candidate, place, origin);
+                        self.unwrap(frame, &candidate.header)
                     }
-                    Err(Refusal::Drop(reason)) => Verdict::Drop(reason),
-                    Err(Refusal::Owner(owner)) => match origin {
-                        Origin::Queue => Verdict::HandOver(owner),
-                        // An epoch is one and the same at all workers, unless it comes or goes at this moment.
-                        Origin::Workers(_) => Verdict::Drop(DropReason::EpochUnknown),
-                    },
+                    Err(reason) => Verdict::Drop(reason),
                 },
-            };
-            verdicts.push(verdict);
+                Err(verdict) => *verdict,
+            });
         }
-        self.open(frames, &verdicts, &mut candidates);
-        for candidate in &candidates {
-            let place = candidate.place;
-            verdicts[place] = match self.conclude(candidate) {
-                Ok(()) => {
-                    self.note_arrival(candidate, origin);
-                    self.unwrap(&mut frames[place], candidate)
-                }
-                Err(reason) => Verdict::Drop(reason),
-            };
+        if self.derivations != derivations {
+            self.epochs.iter_mut().flatten().for_each(|epoch| epoch.forget_fresh());
         }
-        verdicts
     }
 
     /// A frame that is not to us: it goes on if a bypass rule means it.
+    #[inline(never)]
     pub fn judge_clear(&self, frame: &[u8]) -> Verdict {
         match self.policy.admits_clear(frame) {
             true if frame.len() <= self.plain_frame => Verdict::Bypass,
@@ -287,19 +291,10 @@ impl Unprotect {
         }
     }
 
-    /// Reads the headers.
-    #[inline]
-    fn look_at(&self, frame: &[u8]) -> Header {
-        parse_outer(frame, self.shape).map_err(|error| match error {
-            OuterError::Truncated => DropReason::Truncated,
-            OuterError::Malformed => DropReason::Malformed,
-            OuterError::Spi => DropReason::BadSpi,
-        })
-    }
-
-    /// All checks in front of the AEAD. Gives the flow and the sequence number.
-    #[inline]
-    fn examine(&mut self, header: &EspHeader) -> Result<(FlowRef, u64), Refusal> {
+    /// All checks in front of the AEAD.
+    #[inline(always)]
+    fn examine(&mut self, header: Header) -> Result<Candidate, Refusal> {
+        let header = header?;
         if !self.nat && header.source_port.is_some_and(|port| port != source_port(header.spi)) {
             return Err(DropReason::SourcePort.into());
         }
@@ -318,34 +313,35 @@ impl Unprotect {
             }
         };
         let window = epoch.window(flow);
-        let sequence = self.iv.sequence(header, window.highest(), epoch.window_size().packets());
+        let sequence = self.iv.sequence(&header, window.highest(), epoch.window_size().packets());
         let sequence = sequence.filter(|&sequence| window.may_come(sequence)).ok_or(DropReason::Replayed)?;
-        Ok((flow, sequence))
+        Ok(Candidate { header, sequence, flow })
     }
 
-    /// The candidates are the frames that are to be sent on, in the same order.
-    fn open(&self, frames: &mut [Frame], verdicts: &[Verdict], candidates: &mut [Candidate<'_>]) {
-        let mut jobs = ArrayVec::<OpenJob<'_>, GROUP>::new();
-        let sent_on = frames.iter_mut().zip(verdicts).filter(|(_, verdict)| matches!(verdict, Verdict::Send));
-        for (candidate, (frame, _)) in candidates.iter().zip(sent_on) {
-            let header = candidate.header;
-            let Some(epoch) = self.epochs[header.spi.epoch().index()].as_deref() else { break };
-            let key = epoch.key(candidate.flow);
-            let body = &mut frame.data_mut()[header.start..header.start + header.body];
-            let sequence = candidate.sequence & !0xffff_ffff | u64::from(header.sequence_low);
+    /// Which of the frames, by their places in the group, are genuine; those are opened.
+    #[inline(always)]
+    fn open(&self, frames: &mut [Frame], outcomes: &[Result<Candidate, Verdict>]) -> [bool; GROUP] {
+        let (mut jobs, mut places) = (ArrayVec::<OpenJob<'_>, GROUP>::new(), ArrayVec::<usize, GROUP>::new());
+        for (place, (frame, outcome)) in frames.iter_mut().zip(outcomes).enumerate() {
+            let Ok(Candidate { header, sequence, flow }) = outcome else { continue };
+            let Some(epoch) = self.epochs[header.spi.epoch().index()].as_deref() else { continue };
+            let body = &mut frame.data_mut()[header.start()..][..header.body()];
+            let sequence = sequence & !0xffff_ffff | u64::from(header.sequence_low);
+            let key = epoch.key(*flow);
             jobs.push(OpenJob { key, spi: header.spi, iv: header.iv, sequence, body, genuine: false });
+            places.push(place);
         }
         open_burst(&mut jobs);
-        for (candidate, job) in candidates.iter_mut().zip(&jobs) {
-            candidate.genuine = job.genuine;
-        }
+        let mut genuine = [false; GROUP];
+        places.iter().zip(&jobs).for_each(|(&place, job)| genuine[place] = job.genuine);
+        genuine
     }
 
     /// What a genuine packet changes: its flow is stored, its number marked.
-    #[inline]
-    fn conclude(&mut self, candidate: &Candidate<'_>) -> Result<(), DropReason> {
-        let header = candidate.header;
-        if !candidate.genuine {
+    #[inline(always)]
+    fn conclude(&mut self, candidate: &Candidate, genuine: bool) -> Result<(), DropReason> {
+        let header = &candidate.header;
+        if !genuine {
             return Err(DropReason::Icv);
         }
         if candidate.sequence as u32 != header.sequence_low {
@@ -364,25 +360,25 @@ impl Unprotect {
 
     /// Where the packets of a flow arrive is where the flow belongs in the next epoch.
     #[inline]
-    fn note_arrival(&self, candidate: &Candidate<'_>, origin: Origin<'_>) {
+    fn note_arrival(&self, candidate: &Candidate, place: usize, origin: Origin<'_>) {
         let Some((own, arrivals)) = &self.arrivals else { return };
         let at = match origin {
             Origin::Queue => *own,
-            Origin::Workers(from) => from[candidate.place],
+            Origin::Workers(from) => from[place],
         };
         arrivals.note(candidate.header.spi, at);
     }
 
     /// Strips everything around the plain frame, or makes one of the packet.
-    #[inline]
-    fn unwrap(&mut self, frame: &mut Frame, candidate: &Candidate<'_>) -> Verdict {
-        let EspHeader { start, body, .. } = *candidate.header;
+    #[inline(always)]
+    fn unwrap(&mut self, frame: &mut Frame, header: &EspHeader) -> Verdict {
+        let (start, body) = (header.start(), header.body());
         let (payload, next) = match read_trailer(&frame.data()[start..start + body - ICV_LEN]) {
             Ok(trailer) => trailer,
             Err(reason) => return Verdict::Drop(reason),
         };
         let verdict = match (next, &mut self.egress) {
-            (NextHeader::None, _) => return Verdict::Dummy(candidate.header.spi.epoch()),
+            (NextHeader::None, _) => return Verdict::Dummy(header.spi.epoch()),
             (NextHeader::Ethernet, None) if (ETH_HLEN..=self.plain_frame).contains(&payload) => {
                 let stripped = frame.advance(start);
                 debug_assert!(stripped, "its headers were read from it");
@@ -401,7 +397,7 @@ impl Unprotect {
         if !self.policy.admits_opened(frame.data()) {
             return Verdict::Drop(DropReason::PolicyInbound);
         }
-        let outer = candidate.header.class;
+        let outer = header.class;
         match self.ecn == Ecn::Off || !may_mark(outer) || pass_mark_on(frame.data_mut(), outer) {
             true => Verdict::Send,
             false => Verdict::Drop(DropReason::EcnNotCapable),
@@ -409,8 +405,19 @@ impl Unprotect {
     }
 }
 
+/// Reads the headers.
+#[inline(always)]
+fn look_at(frame: &[u8], shape: OuterShape) -> Header {
+    parse_outer(frame, shape).map_err(|error| match error {
+        OuterError::Truncated => DropReason::Truncated,
+        OuterError::Malformed => DropReason::Malformed,
+        OuterError::Spi => DropReason::BadSpi,
+    })
+}
+
 /// Combines the mark of the outer header with the inner one, found where the sender's side found the class to show. A frame
 /// without an IP header has no sender that could be told. False: it is to be dropped.
+#[inline(never)]
 fn pass_mark_on(frame: &mut [u8], outer: u8) -> bool {
     match View::of_frame(frame).and_then(|view| view.ip_header_at()) {
         Some(at) => leave_tunnel(&mut frame[at..], outer),

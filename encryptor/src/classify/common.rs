@@ -16,7 +16,7 @@ struct Headers {
 /// The flow that [`classify`](super::classify) finds in a frame with at most one VLAN tag that carries TCP or UDP over IPv4 without
 /// options or over IPv6 without extension headers, and its traffic class. `None`: it is another frame, or `granularity` asks for
 /// more; it is to be [seen whole](crate::wire::View).
-#[inline]
+#[inline(always)]
 pub fn classify_common(frame: &[u8], granularity: Granularity) -> Option<(FlowId, u8)> {
     let looks_into_tunnels = match granularity {
         Granularity::FiveTuple => false,

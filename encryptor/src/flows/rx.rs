@@ -115,9 +115,9 @@ pub struct RxEpoch {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FlowRef {
     /// It is in the table, at this index.
-    Stored(usize),
+    Stored(u32),
     /// It was first seen in this burst, in this place of the list of such flows.
-    Fresh(usize),
+    Fresh(u32),
 }
 
 /// Where a packet's SPI leads.
@@ -167,7 +167,7 @@ impl RxEpoch {
                 owner if owner != self.terms.worker => Lookup::Owner(owner),
                 _ => self.lookup_fresh(spi),
             },
-            Some(index) => Lookup::Known(FlowRef::Stored(index as usize)),
+            Some(index) => Lookup::Known(FlowRef::Stored(index)),
         }
     }
 
@@ -199,7 +199,7 @@ impl RxEpoch {
     fn lookup_fresh(&self, spi: Spi) -> Lookup {
         let RxTable { flows, fresh, room, .. } = &self.table;
         match fresh.iter().position(|fresh| fresh.spi == spi) {
-            Some(place) => Lookup::Known(FlowRef::Fresh(place)),
+            Some(place) => Lookup::Known(FlowRef::Fresh(place as u32)),
             None if flows.len() + fresh.len() >= *room => Lookup::Full,
             None => Lookup::Unseen,
         }
@@ -235,16 +235,21 @@ impl RxEpoch {
         self.terms.log.record("rx", spi, &key);
         self.table.fresh_keys.push(&key);
         self.table.fresh.push(Fresh { spi, salt: key.salt(), stored: None });
-        Ok(FlowRef::Fresh(self.table.fresh.len() - 1))
+        Ok(FlowRef::Fresh(self.table.fresh.len() as u32 - 1))
     }
 
     /// Stores a flow of which a packet proved genuine. Its index, and whether this stored it.
-    #[inline]
+    #[inline(always)]
     pub fn store(&mut self, flow: FlowRef) -> (usize, bool) {
         let place = match flow {
-            FlowRef::Stored(at) => return (at, false),
-            FlowRef::Fresh(place) => place,
+            FlowRef::Stored(at) => return (at as usize, false),
+            FlowRef::Fresh(place) => place as usize,
         };
+        self.store_fresh(place)
+    }
+
+    #[cold]
+    fn store_fresh(&mut self, place: usize) -> (usize, bool) {
         let spot = self.place(self.table.fresh[place].spi).expect("only an SPI within the table is derived");
         let RxTable { index, flows, keys, fresh, fresh_keys, .. } = &mut self.table;
         if let Some(at) = fresh[place].stored {
@@ -269,8 +274,12 @@ impl RxEpoch {
     pub fn key(&self, flow: FlowRef) -> AeadKey<'_> {
         let table = &self.table;
         match flow {
-            FlowRef::Stored(at) => AeadKey { key: table.keys.get(at), salt: table.flows[at].salt },
+            FlowRef::Stored(at) => {
+                let at = at as usize;
+                AeadKey { key: table.keys.get(at), salt: table.flows[at].salt }
+            }
             FlowRef::Fresh(place) => {
+                let place = place as usize;
                 AeadKey { key: table.fresh_keys.get(place), salt: table.fresh[place].salt }
             }
         }
@@ -287,6 +296,7 @@ impl RxEpoch {
     pub fn window(&self, flow: FlowRef) -> ReplayWindow<'_> {
         match flow {
             FlowRef::Stored(at) => {
+                let at = at as usize;
                 ReplayWindow::new(self.table.flows[at].highest, self.table.window_bits.of(at))
             }
             FlowRef::Fresh(_) => ReplayWindow::UNSEEN,
@@ -294,7 +304,7 @@ impl RxEpoch {
     }
 
     /// Marks a number of a stored flow. False: it may not come, and nothing is changed.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn mark(&mut self, index: usize, sequence: u64) -> bool {
         mark(&mut self.table.flows[index].highest, self.table.window_bits.of_mut(index), sequence)

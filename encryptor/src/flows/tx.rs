@@ -91,12 +91,16 @@ pub struct TxTerms {
 #[derive(Debug)]
 pub struct TxEpoch {
     epoch: Epoch,
+    /// The probe's.
+    spi: Spi,
     key: Arc<EpochKey>,
     table: TxTable,
     terms: TxTerms,
     wants_rotation: bool,
     /// Flows that were in use in the epoch before.
     carried: usize,
+    /// Where the flow of the last packet is: the next one is often of the same. 0 before the first.
+    last: usize,
 }
 
 impl TxEpoch {
@@ -107,7 +111,8 @@ impl TxEpoch {
         key: Arc<EpochKey>,
         terms: TxTerms,
     ) -> Result<TxEpoch, KeyError> {
-        let mut tx = TxEpoch { epoch, key, table, terms, wants_rotation: false, carried: 0 };
+        let spi = Spi::new(epoch, terms.lane, 0);
+        let mut tx = TxEpoch { epoch, spi, key, table, terms, wants_rotation: false, carried: 0, last: 0 };
         tx.table.capacity = tx.table.capacity.min(tx.terms.flows as usize);
         tx.push_flow(FlowId::default())?;
         Ok(tx)
@@ -179,8 +184,13 @@ impl TxEpoch {
     }
 
     /// Asks for a packet of `flow` with `bytes` of plaintext to be sent.
+    #[inline]
     pub fn admit(&mut self, flow: &FlowId, bytes: usize) -> Admission {
-        self.admit_hashed(flow, self.hash(flow), bytes)
+        let last = self.last;
+        match last != 0 && self.table.flows[last].owner == *flow {
+            true => self.next_sequence(last, bytes),
+            false => self.admit_hashed(flow, self.hash(flow), bytes),
+        }
     }
 
     /// The same for a flow whose hash is known.
@@ -197,6 +207,7 @@ impl TxEpoch {
                 None => return Admission::TableFull,
             },
         };
+        self.last = index;
         self.next_sequence(index, bytes)
     }
 
@@ -221,15 +232,16 @@ impl TxEpoch {
         let sequence = before + 1;
         // The hard limit is checked before the counter moves, so that it can never be passed.
         match self.terms.limits.judge(sequence, total) {
+            Use::Fine => {}
             Use::Exhausted => return Admission::FlowExhausted,
             Use::Soft if before > 0 && self.terms.limits.judge(before, flow.bytes) == Use::Fine => {
                 self.wants_rotation = true;
             }
-            Use::Soft | Use::Fine => {}
+            Use::Soft => {}
         }
         flow.packets += 1;
         flow.bytes = total;
-        Admission::Granted { index, spi: Spi::new(self.epoch, self.terms.lane, index as u32), sequence }
+        Admission::Granted { index, spi: self.spi.in_slot(index as u32), sequence }
     }
 
     fn add(&mut self, flow: &FlowId, hash: FlowHash) -> Option<usize> {
@@ -251,7 +263,7 @@ impl TxEpoch {
 
     fn push_flow(&mut self, owner: FlowId) -> Result<usize, KeyError> {
         let index = self.table.flows.len();
-        let spi = Spi::new(self.epoch, self.terms.lane, index as u32);
+        let spi = self.spi.in_slot(index as u32);
         let key = self.key.flow_key(spi)?;
         self.terms.log.record("tx", spi, &key);
         self.table.keys.push(&key);
@@ -293,6 +305,20 @@ mod tests {
         }
         assert_eq!(tx.admit(&flow(4), 100), Admission::TableFull);
         assert_eq!(tx.admit_probe(16), granted(0, 1));
+    }
+
+    #[test]
+    fn a_packet_behind_one_of_its_flow_is_admitted_as_any_other() {
+        let mut tx = epoch(3, FlowLimits { soft_packets: 2, hard_packets: 3, ..FlowLimits::default() });
+        assert_eq!(tx.admit(&FlowId::default(), 1), granted(1, 1), "the probe's slot is nobody's flow");
+        let (one, two) = (flow(1), flow(2));
+        let sent = [&one, &one, &two, &one, &two].map(|flow| tx.admit(flow, 1));
+        assert_eq!(sent, [granted(2, 1), granted(2, 2), granted(3, 1), granted(2, 3), granted(3, 2)]);
+        assert_eq!(tx.admit_probe(1), granted(0, 1));
+        assert_eq!(tx.admit(&two, 1), granted(3, 3));
+        assert_eq!(tx.admit(&two, 1), Admission::FlowExhausted);
+        assert_eq!(tx.admit(&flow(3), 1), Admission::TableFull);
+        assert_eq!(tx.admit(&one, 1), Admission::FlowExhausted);
     }
 
     #[test]

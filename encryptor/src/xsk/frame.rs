@@ -92,7 +92,7 @@ impl Frame {
 
     /// Makes the packet `front` bytes longer at its front and `back` at its end, and returns all of it; the content of what is new is
     /// undefined. `None`, and no change, if there is no such room.
-    #[inline]
+    #[inline(always)]
     pub fn surround(&mut self, front: usize, back: usize) -> Option<&mut [u8]> {
         let head = self.headroom().checked_sub(front)?;
         self.tailroom().checked_sub(back)?;

@@ -20,10 +20,22 @@ pub struct EspHeader {
     pub source_port: Option<u16>,
     /// Traffic class of the IP header: DSCP in the upper six bits, ECN in the lower two.
     pub class: u8,
+    start: u16,
+    body: u16,
+}
+
+impl EspHeader {
     /// Where ciphertext and ICV start in the frame.
-    pub start: usize,
+    #[inline]
+    pub fn start(&self) -> usize {
+        self.start.into()
+    }
+
     /// Length of ciphertext and ICV; link-layer padding behind them does not count.
-    pub body: usize,
+    #[inline]
+    pub fn body(&self) -> usize {
+        self.body.into()
+    }
 }
 
 /// Why a frame from the cipher port is not a packet of ours.
@@ -39,7 +51,7 @@ pub enum OuterError {
 
 /// Reads the outer headers of a whole frame. ICV and trailer need at least 18 bytes behind the IV (RFC 4303). A UDP checksum
 /// is not looked at: RFC 6936 section 4 lets a tunnel take zero on its own port, and the ICV says more than any other value.
-#[inline]
+#[inline(always)]
 pub fn parse_outer(frame: &[u8], shape: OuterShape) -> Result<EspHeader, OuterError> {
     // As in writing, code of its own for each shape.
     match (shape.ipv6, shape.encap) {
@@ -51,7 +63,7 @@ pub fn parse_outer(frame: &[u8], shape: OuterShape) -> Result<EspHeader, OuterEr
 }
 
 /// `port`: that of UDP, where there is any.
-#[inline]
+#[inline(always)]
 fn parse_as<const N: usize>(frame: &[u8], port: u16) -> Result<EspHeader, OuterError> {
     let head: &[u8; N] = frame.first_chunk().ok_or(OuterError::Truncated)?;
     let (is_ipv4, has_udp) = (N == IPV4_UDP || N == IPV4_BARE, N == IPV4_UDP || N == IPV6_UDP);
@@ -74,13 +86,14 @@ fn parse_as<const N: usize>(frame: &[u8], port: u16) -> Result<EspHeader, OuterE
         iv: u64::from(word(8)) << 32 | u64::from(word(12)),
         source_port,
         class,
-        start: N,
-        body,
+        start: N as u16,
+        // What an IP header tells is below 2^16.
+        body: body as u16,
     })
 }
 
 /// Traffic class, and the length of what stands behind the header.
-#[inline]
+#[inline(always)]
 fn parse_ipv4(head: &[u8], protocol: u8) -> Result<(u8, usize), OuterError> {
     let total = usize::from(u16::from_be_bytes([head[16], head[17]]));
     if [head[12], head[13]] != EtherType::IPV4.0.to_be_bytes() || head[14] != 0x45 || head[23] != protocol {
@@ -101,7 +114,7 @@ fn parse_ipv6(head: &[u8], protocol: u8) -> Result<(u8, usize), OuterError> {
 }
 
 /// The source port of a datagram that takes up all `length` bytes behind the IP header.
-#[inline]
+#[inline(always)]
 fn parse_udp(udp: &[u8], port: u16, length: usize) -> Result<u16, OuterError> {
     let field = |at: usize| u16::from_be_bytes([udp[at], udp[at + 1]]);
     if field(2) != port || usize::from(field(4)) != length {
@@ -148,7 +161,7 @@ mod tests {
                 iv: 0x1_0000_0002,
                 source_port: (encap == UDP).then(|| source_port(spi)),
                 class: 0xb8,
-                start: shape.header_len(),
+                start: shape.header_len() as u16,
                 body: 32,
             };
             assert_eq!(parse_outer(&packet((ends, encap), 32), shape), Ok(expected));
@@ -231,7 +244,7 @@ mod tests {
             let length = noise.len().min(bytes.len() - from);
             bytes[from..from + length].copy_from_slice(&noise[..length]);
             if let Ok(header) = parse_outer(&bytes, ends.shape(encap)) {
-                prop_assert!(header.body >= 18 && header.start + header.body <= bytes.len());
+                prop_assert!(header.body() >= 18 && header.start() + header.body() <= bytes.len());
             }
         }
     }

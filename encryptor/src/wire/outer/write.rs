@@ -58,7 +58,7 @@ impl OuterTemplate {
 
     /// Writes the header of one packet into `out`, which is as long as its shape says; `None` if it is not. `class` is
     /// the inner traffic class, `behind` the length of ciphertext and ICV in bytes.
-    #[inline]
+    #[inline(always)]
     pub fn write(
         &self,
         out: &mut [u8],
@@ -79,7 +79,7 @@ impl OuterTemplate {
         Some(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn write_as<const N: usize>(&self, out: &mut [u8; N], fields: &Fields) {
         let Fields { to, class, behind, spi, sequence } = *fields;
         out.copy_from_slice(&self.bytes[..N]);
