@@ -3,6 +3,7 @@
 //! Nothing that a forged packet carries changes any state: flow state is stored and the replay window marked only
 //! after the packet proved genuine. Only then, and only in mode `ip`, can there be a reply: an ICMP error, through the tunnel.
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,7 +17,7 @@ use crate::esp::read_trailer;
 use crate::flows::{FlowRef, Lookup, RxEpoch};
 use crate::ownership::Arrivals;
 use crate::policy::Policy;
-use crate::spi::Epoch;
+use crate::spi::{Epoch, Spi};
 use crate::tunnel::Egress;
 use crate::wire::{
     ETH_HLEN, Ecn, EspHeader, NextHeader, OuterError, OuterShape, View, is_congested, leave_tunnel, may_mark,
@@ -25,9 +26,9 @@ use crate::wire::{
 use crate::xsk::Frame;
 use crate::{AHEAD, BURST, GROUP, SMALL_GROUP, Verdict};
 
-/// A packet that passed the checks in front of the AEAD.
-struct Candidate {
-    header: EspHeader,
+/// A packet that passed the checks in front of the AEAD. `H`: its header, or where that is.
+struct Candidate<H> {
+    header: H,
     /// As it claims.
     sequence: u64,
     flow: FlowRef,
@@ -219,7 +220,12 @@ impl Unprotect {
             {
                 let first = number * SMALL_GROUP;
                 self.prefetch(&headers, first + ahead, SMALL_GROUP);
-                self.group(frames, |place, _| group[place], origin.behind(first), verdicts);
+                self.group(
+                    frames,
+                    |place, _| group[place].as_ref().map_err(|reason| *reason),
+                    origin.behind(first),
+                    verdicts,
+                );
             }
             return;
         }
@@ -247,15 +253,15 @@ impl Unprotect {
 
     /// One verdict each. `header_of`: what is read of a frame, by its place in the group.
     #[inline(always)]
-    fn group(
+    fn group<H: Borrow<EspHeader>>(
         &mut self,
         frames: &mut [Frame],
-        header_of: impl Fn(usize, &[u8]) -> Header,
+        header_of: impl Fn(usize, &[u8]) -> Result<H, DropReason>,
         origin: Origin<'_>,
         verdicts: &mut ArrayVec<Verdict, BURST>,
     ) {
         let derivations = self.derivations;
-        let mut outcomes = ArrayVec::<Result<Candidate, Verdict>, GROUP>::new();
+        let mut outcomes = ArrayVec::<Result<Candidate<H>, Verdict>, GROUP>::new();
         outcomes.extend(frames.iter().enumerate().map(|(place, frame)| {
             let frame = frame.data();
             match self.policy.takes_as_clear(frame) {
@@ -268,8 +274,8 @@ impl Unprotect {
             verdicts.push(match outcome {
                 Ok(candidate) => match self.conclude(candidate, genuine[place]) {
                     Ok(()) => {
-                        self.note_arrival(candidate, place, origin);
-                        self.unwrap(frame, &candidate.header)
+                        self.note_arrival(candidate.header.borrow().spi, place, origin);
+                        self.unwrap(frame, candidate.header.borrow())
                     }
                     Err(reason) => Verdict::Drop(reason),
                 },
@@ -293,8 +299,12 @@ impl Unprotect {
 
     /// All checks in front of the AEAD.
     #[inline(always)]
-    fn examine(&mut self, header: Header) -> Result<Candidate, Refusal> {
-        let header = header?;
+    fn examine<H: Borrow<EspHeader>>(
+        &mut self,
+        read: Result<H, DropReason>,
+    ) -> Result<Candidate<H>, Refusal> {
+        let read = read?;
+        let header = read.borrow();
         if !self.nat && header.source_port.is_some_and(|port| port != source_port(header.spi)) {
             return Err(DropReason::SourcePort.into());
         }
@@ -313,17 +323,22 @@ impl Unprotect {
             }
         };
         let window = epoch.window(flow);
-        let sequence = self.iv.sequence(&header, window.highest(), epoch.window_size().packets());
+        let sequence = self.iv.sequence(header, window.highest(), epoch.window_size().packets());
         let sequence = sequence.filter(|&sequence| window.may_come(sequence)).ok_or(DropReason::Replayed)?;
-        Ok(Candidate { header, sequence, flow })
+        Ok(Candidate { header: read, sequence, flow })
     }
 
     /// Which of the frames, by their places in the group, are genuine; those are opened.
     #[inline(always)]
-    fn open(&self, frames: &mut [Frame], outcomes: &[Result<Candidate, Verdict>]) -> [bool; GROUP] {
+    fn open<H: Borrow<EspHeader>>(
+        &self,
+        frames: &mut [Frame],
+        outcomes: &[Result<Candidate<H>, Verdict>],
+    ) -> [bool; GROUP] {
         let (mut jobs, mut places) = (ArrayVec::<OpenJob<'_>, GROUP>::new(), ArrayVec::<usize, GROUP>::new());
         for (place, (frame, outcome)) in frames.iter_mut().zip(outcomes).enumerate() {
             let Ok(Candidate { header, sequence, flow }) = outcome else { continue };
+            let header = header.borrow();
             let Some(epoch) = self.epochs[header.spi.epoch().index()].as_deref() else { continue };
             let body = &mut frame.data_mut()[header.start()..][..header.body()];
             let sequence = sequence & !0xffff_ffff | u64::from(header.sequence_low);
@@ -339,8 +354,12 @@ impl Unprotect {
 
     /// What a genuine packet changes: its flow is stored, its number marked.
     #[inline(always)]
-    fn conclude(&mut self, candidate: &Candidate, genuine: bool) -> Result<(), DropReason> {
-        let header = &candidate.header;
+    fn conclude<H: Borrow<EspHeader>>(
+        &mut self,
+        candidate: &Candidate<H>,
+        genuine: bool,
+    ) -> Result<(), DropReason> {
+        let header = candidate.header.borrow();
         if !genuine {
             return Err(DropReason::Icv);
         }
@@ -360,13 +379,13 @@ impl Unprotect {
 
     /// Where the packets of a flow arrive is where the flow belongs in the next epoch.
     #[inline]
-    fn note_arrival(&self, candidate: &Candidate, place: usize, origin: Origin<'_>) {
+    fn note_arrival(&self, spi: Spi, place: usize, origin: Origin<'_>) {
         let Some((own, arrivals)) = &self.arrivals else { return };
         let at = match origin {
             Origin::Queue => *own,
             Origin::Workers(from) => from[place],
         };
-        arrivals.note(candidate.header.spi, at);
+        arrivals.note(spi, at);
     }
 
     /// Strips everything around the plain frame, or makes one of the packet.
