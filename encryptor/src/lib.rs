@@ -48,8 +48,7 @@ pub mod xsk;
 /// Frames that move through the packet path together.
 pub const BURST: usize = 64;
 
-/// Frames of a burst that are worked on together: enough for what was written of one to be in place when it is sealed, few enough for
-/// their headers, which start at the same place of a page, to stay in a first-level cache of eight ways.
+/// Frames of a burst that are worked on together. As measured: four cost more, sixteen or the whole burst no less.
 const GROUP: usize = 8;
 
 /// The same where memory is asked for ahead. Fewer, so that what is asked of it is spread over the work: many requests at once wait

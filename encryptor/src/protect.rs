@@ -2,7 +2,7 @@
 //!
 //! With few flows each group of frames is looked at when its turn comes; with many the whole burst is looked at first, so that memory
 //! can be asked for ahead. The steps of a packet are `inline(always)`, for else one of the two ways has them as calls, which
-//! costs a tenth of what the path adds to the AEAD.
+//! costs some eighty instructions a packet.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
