@@ -51,11 +51,7 @@ pub const BURST: usize = 64;
 /// Frames of a burst that are worked on together. As measured: four cost more, sixteen or the whole burst no less.
 const GROUP: usize = 8;
 
-/// The same where memory is asked for ahead. Fewer, so that what is asked of it is spread over the work: many requests at once wait
-/// for each other.
-const SMALL_GROUP: usize = 4;
-
-/// How many packets ahead memory is asked for: long enough for it to come, and short enough that a first-level cache still has it.
+/// How many packets ahead memory is asked for: long enough for it to come.
 pub const AHEAD: usize = 16;
 
 /// What becomes of a frame.

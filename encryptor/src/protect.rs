@@ -21,7 +21,7 @@ use crate::spi::{Epoch, Spi};
 use crate::tunnel::{Entry, Ingress, strip};
 use crate::wire::{MAX_OUTER_LEN, MacAddr, NextHeader, OuterTemplate, View};
 use crate::xsk::Frame;
-use crate::{AHEAD, BURST, GROUP, SMALL_GROUP, Verdict};
+use crate::{AHEAD, BURST, GROUP, Verdict};
 
 /// The next hop's hardware address, as the control thread last read it from the kernel.
 #[derive(Clone, Debug, Default)]
@@ -223,11 +223,13 @@ impl Protect {
         let mut looked_at = ArrayVec::<Result<Hashed, Verdict>, BURST>::new();
         looked_at.extend(frames.iter().map(|frame| {
             let seen = look(policy, all, frame.data())?;
-            Ok(Hashed { hash: epoch.hash(&seen.flow), seen })
+            let hash = epoch.hash(&seen.flow);
+            epoch.prefetch_index(hash);
+            Ok(Hashed { hash, seen })
         }));
         let ahead = Ahead { looked_at: &looked_at, packets: self.ahead };
         ahead.begin(epoch);
-        let groups = frames.chunks_mut(SMALL_GROUP).zip(looked_at.chunks(SMALL_GROUP));
+        let groups = frames.chunks_mut(GROUP).zip(looked_at.chunks(GROUP));
         for (number, (frames, group)) in groups.enumerate() {
             ahead.go_on(epoch, number);
             let mut outcomes = Outcomes::new();
@@ -300,13 +302,12 @@ struct Ahead<'a> {
 impl Ahead<'_> {
     #[inline]
     fn begin(&self, epoch: &TxEpoch) {
-        self.looked_at.iter().flatten().for_each(|frame| epoch.prefetch_index(frame.hash));
         self.fetch(epoch, 0, self.packets);
     }
 
     #[inline]
     fn go_on(&self, epoch: &TxEpoch, group: usize) {
-        self.fetch(epoch, group * SMALL_GROUP + self.packets, SMALL_GROUP);
+        self.fetch(epoch, group * GROUP + self.packets, GROUP);
     }
 
     #[inline]

@@ -3,7 +3,7 @@
 //!
 //! Checked before a packet is opened, marked only after it proved genuine: a forged packet moves nothing.
 
-use crate::xsk::{huge_pages, prefetch};
+use crate::xsk::{filled, prefetch};
 
 /// How many sequence numbers, the highest one seen included, are told apart: a power of two from 64 to 65,536.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,9 +57,7 @@ pub(crate) struct WindowBits {
 impl WindowBits {
     /// For `flows` flows, of which nothing was seen. Memory is taken here and never again.
     pub(crate) fn new(flows: usize, size: WindowSize) -> WindowBits {
-        let mut words = Vec::with_capacity(flows * size.words() + LINE);
-        huge_pages(words.spare_capacity_mut());
-        words.resize(flows * size.words() + LINE, 0);
+        let words = filled(flows * size.words() + LINE, 0_u64);
         // Should the address not be known, every place is right, and only slower.
         let start = words.as_ptr().align_offset(LINE * size_of::<u64>()).min(LINE);
         WindowBits { words, start, each: size.words() }

@@ -24,7 +24,7 @@ use crate::wire::{
     parse_outer, source_port,
 };
 use crate::xsk::Frame;
-use crate::{AHEAD, BURST, GROUP, SMALL_GROUP, Verdict};
+use crate::{AHEAD, BURST, GROUP, Verdict};
 
 /// A packet that passed the checks in front of the AEAD. `H`: its header, or where that is.
 struct Candidate<H> {
@@ -212,14 +212,15 @@ impl Unprotect {
         let (ahead, shape) = (self.ahead, self.shape);
         if ahead > 0 && self.epochs.iter().flatten().any(|epoch| epoch.has_many_flows()) {
             let mut headers = ArrayVec::<Header, BURST>::new();
-            headers.extend(frames.iter().map(|frame| look_at(frame.data(), shape)));
-            self.for_each_flow(&headers, |epoch, header| epoch.prefetch_index(header.spi));
+            headers.extend(frames.iter().map(|frame| {
+                let header = look_at(frame.data(), shape);
+                self.for_flow(&header, |epoch, header| epoch.prefetch_index(header.spi));
+                header
+            }));
             self.prefetch(&headers, 0, ahead);
-            for (number, (frames, group)) in
-                frames.chunks_mut(SMALL_GROUP).zip(headers.chunks(SMALL_GROUP)).enumerate()
-            {
-                let first = number * SMALL_GROUP;
-                self.prefetch(&headers, first + ahead, SMALL_GROUP);
+            for (number, (frames, group)) in frames.chunks_mut(GROUP).zip(headers.chunks(GROUP)).enumerate() {
+                let first = number * GROUP;
+                self.prefetch(&headers, first + ahead, GROUP);
                 self.group(
                     frames,
                     |place, _| group[place].as_ref().map_err(|reason| *reason),
@@ -239,15 +240,16 @@ impl Unprotect {
     fn prefetch(&self, headers: &[Header], first: usize, count: usize) {
         let end = headers.len().min(first + count);
         let some = headers.get(first..end).unwrap_or_default();
-        self.for_each_flow(some, |epoch, header| epoch.prefetch_flow(header.spi, header.sequence_low));
+        for header in some {
+            self.for_flow(header, |epoch, header| epoch.prefetch_flow(header.spi, header.sequence_low));
+        }
     }
 
     #[inline]
-    fn for_each_flow(&self, headers: &[Header], act: impl Fn(&RxEpoch, &EspHeader)) {
-        for header in headers.iter().flatten() {
-            if let Some(epoch) = self.epochs[header.spi.epoch().index()].as_deref() {
-                act(epoch, header);
-            }
+    fn for_flow(&self, header: &Header, act: impl Fn(&RxEpoch, &EspHeader)) {
+        let Ok(header) = header else { return };
+        if let Some(epoch) = self.epochs[header.spi.epoch().index()].as_deref() {
+            act(epoch, header);
         }
     }
 

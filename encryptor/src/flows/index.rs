@@ -1,7 +1,7 @@
 //! From a flow's identity to its slot: one cache line a look-up, which can be asked for ahead.
 
 use crate::classify::FlowId;
-use crate::xsk::prefetch;
+use crate::xsk::{filled, prefetch};
 
 /// Slots by the hash of their flow: open addressing, at most half full. The hash has a random key, so that nobody can choose
 /// flows that collide.
@@ -26,7 +26,7 @@ impl FlowHash {
 impl FlowIndex {
     /// Room for `capacity` flows.
     pub(super) fn new(capacity: usize) -> FlowIndex {
-        FlowIndex { places: vec![0; places(capacity)], hasher: ahash::RandomState::new() }
+        FlowIndex { places: filled(places(capacity), 0), hasher: ahash::RandomState::new() }
     }
 
     /// Bytes of memory for `capacity` flows.

@@ -12,7 +12,7 @@ use crate::keys::{EpochKey, KeyError};
 use crate::ownership::Owners;
 use crate::replay::{ReplayWindow, WindowBits, WindowSize, mark};
 use crate::spi::{Epoch, MAX_LANES, MAX_SLOTS, Spi};
-use crate::xsk::{huge_pages, prefetch};
+use crate::xsk::{filled, huge_pages, prefetch};
 
 /// Marks a slot of the index that holds no flow.
 const EMPTY: u32 = u32::MAX;
@@ -57,7 +57,7 @@ impl RxTable {
         let capacity = capacity.min(MAX_SLOTS - 1);
         let room = share.min(capacity) as usize + MAX_LANES;
         let mut table = RxTable {
-            index: vec![EMPTY; capacity as usize + MAX_LANES],
+            index: filled(capacity as usize + MAX_LANES, EMPTY),
             flows: Vec::with_capacity(room),
             window_bits: WindowBits::new(room, window),
             window,

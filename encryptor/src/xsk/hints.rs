@@ -11,15 +11,16 @@ const LINE: usize = 64;
 /// The smallest page that is larger than the usual one.
 const HUGE: usize = 2 << 20;
 
-/// Asks for the cache lines of a value that is read soon.
+/// Asks for the cache lines of a value that is read soon: into the second-level cache. The first level can wait for a dozen or two
+/// of lines at a time, and whoever asks it for more waits with them, while the second takes as many as memory gives.
 #[inline]
 pub(crate) fn prefetch<T>(value: &T) {
     #[cfg(target_arch = "x86_64")]
     for line in (0..size_of::<T>()).step_by(LINE) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
         let address = ptr::from_ref(value).cast::<i8>().wrapping_add(line);
         // SAFETY: a prefetch reads and writes nothing as the program sees it, and faults on no address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(address) };
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(address) };
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = value;
@@ -30,6 +31,14 @@ pub(crate) fn prefetch<T>(value: &T) {
 pub(crate) fn huge_pages<T>(room: &mut [MaybeUninit<T>]) {
     // SAFETY: the range is `room`, which is borrowed exclusively.
     let _ = unsafe { make_huge(room.as_mut_ptr().cast(), size_of_val(room)) };
+}
+
+/// `len` times `value`, on huge pages where the kernel will.
+pub(crate) fn filled<T: Copy>(len: usize, value: T) -> Vec<T> {
+    let mut room = Vec::with_capacity(len);
+    huge_pages(room.spare_capacity_mut());
+    room.resize(len, value);
+    room
 }
 
 /// The same for a whole mapping, all of whose pages are there. The kernel's answer if it will not.

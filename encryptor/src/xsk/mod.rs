@@ -49,7 +49,7 @@ mod tests;
 
 pub use error::Error;
 pub use frame::{Frame, HEADROOM};
-pub(crate) use hints::{huge_pages, prefetch};
+pub(crate) use hints::{filled, huge_pages, prefetch};
 pub use interface::{Interface, Promiscuous};
 pub use offloads::{OffloadsOff, offloads_on};
 pub use open::{BindMode, PortConfig, knows_chains};
