@@ -12,6 +12,7 @@ pub(crate) mod idle;
 pub(crate) mod latency;
 mod measure;
 pub(crate) mod options;
+mod pace;
 pub(crate) mod path;
 mod rotation;
 mod row;

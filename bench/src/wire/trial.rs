@@ -10,6 +10,7 @@ use qhaul::xsk::Frame;
 
 use super::end::Line;
 use super::frame::{Mark, build, read_mark, turn_round, write_mark};
+use super::pace::Pace;
 
 /// Frames handed to the kernel in one go, at the most.
 const BURST: usize = 32;
@@ -89,11 +90,11 @@ fn send(line: &mut Line, load: &Load, trial: u8, told: &Far) -> Result<Outcome> 
     let templates = templates(load);
     let mut outcome = Outcome::default();
     let (mut back, mut next) = (Vec::new(), 0u64);
-    let start = Instant::now();
+    let (start, mut pace) = (Instant::now(), Pace::new(load.rate));
     let total = (load.rate * load.time.as_secs_f64()) as u64;
     // A generator that cannot keep the rate ends in time all the same.
     while next < total && start.elapsed() < load.time.mul_f64(1.05) {
-        let due = ((start.elapsed().as_secs_f64() * load.rate) as u64 + 1).min(total);
+        let due = pace.due(start.elapsed(), next).min(total);
         while next < due && line.waiting() < BURST {
             let Some(mut frame) = line.umem.alloc() else { break };
             let template = &templates[(next % templates.len() as u64) as usize];
@@ -108,7 +109,7 @@ fn send(line: &mut Line, load: &Load, trial: u8, told: &Far) -> Result<Outcome> 
             next += 1;
         }
         if line.waiting() == 0 {
-            rest(line, start, next, load)?;
+            rest(line, pace.when(next).saturating_sub(start.elapsed()))?;
         }
         outcome.sent += line.send()? as u64;
         take_back(line, &mut back, trial, start, &mut outcome);
@@ -120,10 +121,8 @@ fn send(line: &mut Line, load: &Load, trial: u8, told: &Far) -> Result<Outcome> 
     Ok(outcome)
 }
 
-/// Sleeps until the next frame is due, where there is time for that; frames that come back end it.
-fn rest(line: &Line, start: Instant, next: u64, load: &Load) -> Result<()> {
-    let due = Duration::from_secs_f64(next as f64 / load.rate);
-    let left = due.saturating_sub(start.elapsed());
+/// Sleeps until the next frame is due, which is in `left`, where there is time for that; frames that come back end it.
+fn rest(line: &Line, left: Duration) -> Result<()> {
     if left > Duration::from_micros(1500) {
         line.wait(PollTimeout::from(1u8))?;
     } else if left > Duration::from_micros(200) {
