@@ -1,4 +1,4 @@
-//! The time that processes spent on the cores, as the scheduler accounts it.
+//! The time that processes spent on the cores, as the kernel accounts it, and what the host took of it.
 
 use std::fs;
 use std::time::Duration;
@@ -18,10 +18,23 @@ pub(crate) fn split(pid: u32) -> [Duration; 2] {
     user_and_kernel(&text).unwrap_or_default()
 }
 
+/// What the host of a virtual machine gave to others of the time of all cores since it started, in hundredths of a second
+/// (proc_stat(5), steal). Zero where there is no host, or where it does not tell.
+pub(super) fn stolen() -> Duration {
+    steal(&fs::read_to_string("/proc/stat").unwrap_or_default()).unwrap_or_default()
+}
+
+/// The eighth number of the line for all cores.
+fn steal(stat: &str) -> Option<Duration> {
+    let numbers = stat.lines().next()?.strip_prefix("cpu ")?;
+    Some(TICK * numbers.split_whitespace().nth(7)?.parse().ok()?)
+}
+
+/// Of the kernel's interface, whatever its own clock is: USER_HZ.
+const TICK: Duration = Duration::from_millis(10);
+
 /// Fields 14 and 15. The second one, a name in brackets, may hold blanks.
 fn user_and_kernel(stat: &str) -> Option<[Duration; 2]> {
-    /// Of the kernel's interface, whatever its own clock is: USER_HZ.
-    const TICK: Duration = Duration::from_millis(10);
     let (_, behind) = stat.rsplit_once(')')?;
     let mut fields = behind.split_whitespace().skip(11);
     let mut next = || Some(TICK * fields.next()?.parse().ok()?);
@@ -47,6 +60,14 @@ mod tests {
         let stat = "77 (a ) b) S 1 77 77 0 -1 4194304 100 0 0 0 250 30 0 0 20 0 5 0 12345 1 2";
         assert_eq!(user_and_kernel(stat), Some([Duration::from_millis(2500), Duration::from_millis(300)]));
         assert_eq!(user_and_kernel("77 (a) S 1"), None);
+    }
+
+    #[test]
+    fn what_the_host_took_is_the_eighth_number_of_the_first_line() {
+        let stat = "cpu  100 0 200 9000 5 0 7 42 0 0\ncpu0 50 0 100 4500 2 0 3 21 0 0\n";
+        assert_eq!(steal(stat), Some(Duration::from_millis(420)));
+        assert_eq!(steal("cpu  100 0 200 9000 5 0 7\n"), None, "a kernel before 2.6.11");
+        assert_eq!(steal(""), None);
     }
 
     #[test]

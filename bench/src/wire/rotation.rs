@@ -1,16 +1,18 @@
 //! What rotation costs: in turns with and without, at a rate that holds for as long as a turn takes. So what a turn without
 //! rotation loses is the machine's, and not rotation's.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use qhaul::lab::plan::Side;
 use qhaul::lab::wait::check_interrupt;
 use serde::Serialize;
 
-use super::Run;
 use super::latency::{Percentiles, median, percentiles};
 use super::measure::Bench;
 use super::options::{Size, queues_text};
 use super::subject::{Standing, Subject};
+use super::{Run, cpu};
 
 /// Size of the frames, in bytes without FCS.
 pub(super) const SIZE: usize = 512;
@@ -31,6 +33,8 @@ struct Turn {
     lost: u64,
     reordered: u64,
     rotations: u64,
+    /// What the host took of the time of all cores.
+    stolen: Duration,
     times: Percentiles,
 }
 
@@ -59,6 +63,9 @@ pub(super) struct Rotation {
     still_lost: u64,
     reordered: u64,
     still_reordered: u64,
+    /// What the host took of the time of all cores, over all turns.
+    stolen_ms: u64,
+    still_stolen_ms: u64,
     /// Lost packets over the offered rate, per rotation; for `still` per rotation of the other turns.
     blocked_us: Option<f64>,
     still_blocked_us: Option<f64>,
@@ -144,12 +151,13 @@ impl Run<'_> {
     }
 
     fn turn(&self, bench: &mut Bench, rate: f64) -> Result<Turn> {
-        let before = self.sites.status(Side::A)?.switches;
+        let (before, stolen) = (self.sites.status(Side::A)?.switches, cpu::stolen());
         let outcome = bench.trial(&size(), rate, self.options.rotate_time())?;
+        let stolen = cpu::stolen().saturating_sub(stolen);
         let rotations = self.sites.status(Side::A)?.switches - before;
         let (offered, lost, reordered) = (outcome.offered(), outcome.lost(), outcome.reordered);
         let times = percentiles(outcome.round_trips).context("no frame came back")?;
-        Ok(Turn { offered, lost, reordered, rotations, times })
+        Ok(Turn { offered, lost, reordered, rotations, stolen, times })
     }
 
     /// `work` with both encryptors in place under a rotation period: `rotate` is no setting that a reload changes.
@@ -181,6 +189,8 @@ impl Rotation {
         let rate_pps = middle(rotating, |turn| turn.offered)?;
         let [lost, still_lost] = [rotating, still].map(|turns| sum(turns, |turn| turn.lost));
         let [reordered, still_reordered] = [rotating, still].map(|turns| sum(turns, |turn| turn.reordered));
+        let [stolen_ms, still_stolen_ms] =
+            [rotating, still].map(|turns| sum(turns, |turn| turn.stolen.as_millis() as u64));
         let (value, control_value) =
             (middle(rotating, |turn| turn.times.p999)?, middle(still, |turn| turn.times.p999)?);
         Some(Rotation {
@@ -193,6 +203,8 @@ impl Rotation {
             still_lost,
             reordered,
             still_reordered,
+            stolen_ms,
+            still_stolen_ms,
             blocked_us: blocked_us(lost, rate_pps, rotations),
             still_blocked_us: blocked_us(still_lost, middle(still, |turn| turn.offered)?, rotations),
             rtt_p50_us: middle(rotating, |turn| turn.times.p50)?,
@@ -217,10 +229,12 @@ impl Rotation {
         let us = |time: Option<f64>| time.map_or("-".to_owned(), |time| format!("{time:.1} us"));
         format!(
             "rotation every {rotate:>5}, {subject}, {size} B on {queues}, {rate_pps:.0} pps (90 % of {sustained_pps:.0}): \
-             {rotations} rotations, lost {lost} (still {still_lost}), blocked {} each (still {}); \
+             {rotations} rotations, lost {lost} (still {still_lost}), blocked {} each (still {}), the host took {} ms (still {}); \
              RTT {:.0} / {:.0} / {:.0} us (still {:.0} / {:.0} / {:.0}; p50, p99, p99.9), p99.9 {:.2} x still",
             us(self.blocked_us),
             us(self.still_blocked_us),
+            self.stolen_ms,
+            self.still_stolen_ms,
             self.rtt_p50_us,
             self.rtt_p99_us,
             self.rtt_p999_us,
@@ -251,7 +265,8 @@ mod tests {
 
     fn turn(lost: u64, rotations: u64, p999: f64) -> Turn {
         let times = Percentiles { p50: p999 / 4.0, p99: p999 / 2.0, p999, samples: 1000 };
-        Turn { offered: 100_000.0, lost, reordered: 1, rotations, times }
+        let stolen = Duration::from_millis(10 * lost);
+        Turn { offered: 100_000.0, lost, reordered: 1, rotations, stolen, times }
     }
 
     fn terms() -> Terms {
@@ -266,10 +281,15 @@ mod tests {
         let rotation = Rotation::of(terms(), &still, &rotating).unwrap();
         assert_eq!((rotation.lost, rotation.still_lost, rotation.rotations), (20, 10, 10));
         assert_eq!((rotation.reordered, rotation.still_reordered), (3, 3));
+        assert_eq!((rotation.stolen_ms, rotation.still_stolen_ms), (200, 100));
         assert_eq!((rotation.blocked_us, rotation.still_blocked_us), (Some(20.0), Some(10.0)));
         assert_eq!((rotation.value, rotation.control_value, rotation.ratio), (200.0, 100.0, Some(2.0)));
         assert_eq!((rotation.rtt_p50_us, rotation.still_rtt_p99_us), (50.0, 50.0));
-        assert!(rotation.line().contains("lost 20 (still 10), blocked 20.0 us each (still 10.0 us)"));
+        assert!(
+            rotation
+                .line()
+                .contains("lost 20 (still 10), blocked 20.0 us each (still 10.0 us), the host took 200 ms")
+        );
     }
 
     #[test]
