@@ -11,8 +11,8 @@ const LINE: usize = 64;
 /// The smallest page that is larger than the usual one.
 const HUGE: usize = 2 << 20;
 
-/// Asks for the cache lines of a value that is read soon: into the second-level cache. The first level can wait for a dozen or two
-/// of lines at a time, and whoever asks it for more waits with them, while the second takes as many as memory gives.
+/// Asks for the cache lines of a value that is read soon: into the second-level cache. A core keeps track of a dozen or two of lines
+/// on their way into the first, and asking for more than that costs the waiting that it should spare (`docs/performance.md`).
 #[inline]
 pub(crate) fn prefetch<T>(value: &T) {
     #[cfg(target_arch = "x86_64")]
