@@ -47,7 +47,7 @@ pub(crate) struct Outcome {
     pub(crate) reordered: u64,
     /// How long sending took.
     pub(crate) time: Duration,
-    /// Round trips in nanoseconds, from the moment when a frame was due.
+    /// Round trips in nanoseconds, from the moment when a frame was written.
     pub(crate) round_trips: Vec<u64>,
 }
 

@@ -33,18 +33,18 @@ pub(crate) fn huge_pages<T>(room: &mut [MaybeUninit<T>]) {
     let _ = unsafe { make_huge(room.as_mut_ptr().cast(), size_of_val(room)) };
 }
 
+/// The same for a whole mapping, all of whose pages are there. The kernel's answer if it will not.
+pub(super) fn huge_mapping(mapping: &Mapping) -> io::Result<()> {
+    // SAFETY: the range is the mapping, which is unmapped by its value only.
+    unsafe { make_huge(mapping.base().as_ptr().cast(), mapping.len()) }
+}
+
 /// `len` times `value`, on huge pages where the kernel will.
 pub(crate) fn filled<T: Copy>(len: usize, value: T) -> Vec<T> {
     let mut room = Vec::with_capacity(len);
     huge_pages(room.spare_capacity_mut());
     room.resize(len, value);
     room
-}
-
-/// The same for a whole mapping, all of whose pages are there. The kernel's answer if it will not.
-pub(super) fn huge_mapping(mapping: &Mapping) -> io::Result<()> {
-    // SAFETY: the range is the mapping, which is unmapped by its value only.
-    unsafe { make_huge(mapping.base().as_ptr().cast(), mapping.len()) }
 }
 
 /// Of the whole huge pages of a range.
