@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-/// What a generator may catch up on. The scheduler keeps it off its core for a few milliseconds at a time, which is made good; what it
-/// missed while the host had its core for longer would be a burst that nobody asked for, and the device under test would have
-/// to answer for it.
+/// What a generator may catch up on: the scheduler keeps it off a shared core for a few milliseconds at a time. What it missed in a longer
+/// absence, whether the scheduler's or the host's, would be a burst that nobody asked for, and the device under test would have to
+/// answer for it.
 const CATCH_UP: Duration = Duration::from_millis(5);
 
 /// A schedule that gives up what it fell behind by more than [`CATCH_UP`].
