@@ -4,7 +4,8 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use core_affinity::CoreId;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns};
 use qhaul::xsk::{BindMode, Frame, Port, PortConfig, Umem};
@@ -26,6 +27,18 @@ pub(crate) fn within<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<
     result
 }
 
+/// The cores of the near end and of the far one: from the last on, as gateways get theirs from the first on. On two cores the
+/// generator so shares gateway b's and the sink gateway a's, which is the more even of both ways. Left to the scheduler it is now one
+/// and now the other, and what a path carries follows that.
+pub(super) fn cores() -> [usize; 2] {
+    let there: Vec<usize> =
+        core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
+    [1, 2].map(|from_end| {
+        let place = there.len().saturating_sub(from_end);
+        there.get(place).copied().unwrap_or_default()
+    })
+}
+
 /// One queue, and the frames that the kernel has still to take on it.
 #[derive(Debug)]
 struct Queue {
@@ -38,9 +51,17 @@ struct Queue {
 pub(super) struct Line {
     pub(super) umem: Umem,
     queues: Vec<Queue>,
+    core: usize,
 }
 
 impl Line {
+    /// Binds the calling thread, which is to turn to the queues, to this end's core.
+    pub(super) fn take_core(&self) -> Result<()> {
+        let core = self.core;
+        ensure!(core_affinity::set_for_current(CoreId { id: core }), "core {core} cannot be had");
+        Ok(())
+    }
+
     /// Takes a frame to be sent. All frames of a flow leave on one queue, so that they stay in order.
     pub(super) fn push(&mut self, flow: usize, frame: Frame) {
         let count = self.queues.len();
@@ -100,8 +121,8 @@ pub(super) struct End {
 }
 
 impl End {
-    /// Takes all `queues` of `interface` in `namespace`.
-    pub(super) fn open(namespace: &str, interface: &str, queues: u16) -> Result<End> {
+    /// Takes all `queues` of `interface` in `namespace`, for a thread on `core`.
+    pub(super) fn open(namespace: &str, interface: &str, queues: u16, core: usize) -> Result<End> {
         within(namespace, || {
             let program = PlainProgram::attach(interface, AttachMode::Native, Buffers::One)?;
             let mut umem = Umem::new(RING * 4 * u32::from(queues), CHUNK)?;
@@ -119,7 +140,7 @@ impl End {
                 program.set_socket(port.queue(), port.as_fd())?;
             }
             let queues = ports.into_iter().map(|port| Queue { port, out: Vec::new() }).collect();
-            Ok(End { namespace: namespace.to_owned(), program, line: Line { umem, queues } })
+            Ok(End { namespace: namespace.to_owned(), program, line: Line { umem, queues, core } })
         })
     }
 

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use qhaul::lab::Sites;
 use qhaul::lab::plan::{Node, Side};
 
-use super::end::End;
+use super::end::{self, End};
 use super::options::Size;
 use super::search::Search;
 use super::trial::{self, Load, Outcome};
@@ -47,8 +47,11 @@ pub(crate) struct Path {
 impl Path {
     /// Takes the hosts' interfaces, and waits until frames cross.
     pub(crate) fn open(sites: &Sites, macs: [[u8; 6]; 2], effort: Effort) -> Result<Path> {
-        let open = |side| End::open(&sites.topology().namespace(Node::Host(side)), "eth0", effort.queues);
-        let mut path = Path { near: open(Side::A)?, far: open(Side::B)?, macs, effort, trials: 0 };
+        let [near, far] = end::cores();
+        let open = |side, core| {
+            End::open(&sites.topology().namespace(Node::Host(side)), "eth0", effort.queues, core)
+        };
+        let mut path = Path { near: open(Side::A, near)?, far: open(Side::B, far)?, macs, effort, trials: 0 };
         match path.wait_crossing() {
             Ok(()) => Ok(path),
             // The next to stand between the hosts needs their interfaces.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use nix::poll::PollTimeout;
-use qhaul::xsk::Frame;
+use qhaul::xsk::{Frame, ask_for_short_slices};
 
 use super::end::Line;
 use super::frame::{Mark, build, read_mark, turn_round, write_mark};
@@ -76,10 +76,11 @@ pub(super) fn run(near: &mut Line, far: &mut Line, load: &Load, number: u8) -> R
     let told = Far::default();
     thread::scope(|scope| {
         let listener = scope.spawn(|| listen(far, &told, number, load.flows));
-        let sent = send(near, load, number, &told);
+        // A thread of its own: what else this one starts must not inherit how it is scheduled.
+        let sent = scope.spawn(|| send(near, load, number, &told)).join();
         told.stop.store(true, Ordering::Release);
         listener.join().map_err(|_| anyhow!("the far end panicked"))??;
-        let mut outcome = sent?;
+        let mut outcome = sent.map_err(|_| anyhow!("the near end panicked"))??;
         outcome.received = told.received.load(Ordering::Acquire);
         outcome.reordered = told.reordered.load(Ordering::Acquire);
         Ok(outcome)
@@ -87,6 +88,8 @@ pub(super) fn run(near: &mut Line, far: &mut Line, load: &Load, number: u8) -> R
 }
 
 fn send(line: &mut Line, load: &Load, trial: u8, told: &Far) -> Result<Outcome> {
+    line.take_core()?;
+    ask_for_short_slices()?;
     let templates = templates(load);
     let mut outcome = Outcome::default();
     let (mut back, mut next) = (Vec::new(), 0u64);
@@ -121,11 +124,12 @@ fn send(line: &mut Line, load: &Load, trial: u8, told: &Far) -> Result<Outcome> 
     Ok(outcome)
 }
 
-/// Sleeps until the next frame is due, which is in `left`, where there is time for that; frames that come back end it.
+/// Sleeps until the next frame is due, which is in `left`, where there is time for that; frames that come back end it. Where there is
+/// not, it lets others have the core: one that spun would take from the gateways what their loss-free rate is made of.
 fn rest(line: &Line, left: Duration) -> Result<()> {
     if left > Duration::from_micros(1500) {
         line.wait(PollTimeout::from(1u8))?;
-    } else if left > Duration::from_micros(200) {
+    } else if !left.is_zero() {
         thread::yield_now();
     }
     Ok(())
@@ -169,6 +173,7 @@ fn take_back(line: &mut Line, back: &mut Vec<Frame>, trial: u8, start: Instant, 
 }
 
 fn listen(line: &mut Line, told: &Far, trial: u8, flows: u16) -> Result<()> {
+    line.take_core()?;
     let mut arrived = Vec::with_capacity(64);
     let mut newest: Vec<Option<u32>> = vec![None; flows.into()];
     while !told.stop.load(Ordering::Acquire) {
