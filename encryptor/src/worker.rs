@@ -279,17 +279,12 @@ impl Worker {
         }
     }
 
-    /// With nothing to do: looks again at once if it polls busily, else spins for a while, then sleeps until a frame or a command comes.
+    /// With nothing to do: looks again if it polls busily, else does so for a while, then sleeps until a frame or a command comes.
     fn rest(&mut self, now: Instant, idle_since: &mut Option<Instant>) {
         let since = *idle_since.get_or_insert(now);
-        if self.polling == Polling::Busy {
-            // Never asleep, but with nothing to do it lets others have a core that it has to share. On one of its own the kernel
-            // comes back at once.
+        if self.polling == Polling::Busy || now.saturating_duration_since(since) < SPIN {
+            // It lets others have a core that it has to share. On one of its own the kernel comes back at once.
             std::thread::yield_now();
-            return;
-        }
-        if now.saturating_duration_since(since) < SPIN {
-            std::hint::spin_loop();
             return;
         }
         if self.wiring.handover.as_ref().is_none_or(Handover::may_sleep) {

@@ -183,7 +183,8 @@ fn turn_until_told(
         match busy {
             true => idle_since = Instant::now(),
             false if idle_since.elapsed() > SPIN => sleep(ports)?,
-            false => std::hint::spin_loop(),
+            // As a worker does.
+            false => thread::yield_now(),
         }
     }
     Ok(())
