@@ -154,6 +154,7 @@ impl Worker {
         if plain[queue].receive(umem, &mut self.batch, BURST) == 0 {
             return Ok(false);
         }
+        self.batch.iter().for_each(Frame::prefetch);
         let out = queue % self.queues.cipher.len();
         match self.links.len() {
             1 => self.protect(0, out, now)?,
@@ -194,6 +195,7 @@ impl Worker {
         if cipher[queue].receive(umem, &mut self.batch, BURST) == 0 {
             return Ok(false);
         }
+        self.batch.iter().for_each(Frame::prefetch);
         let out = queue % self.queues.plain.len();
         match self.links.len() {
             1 => self.unprotect(0, out, None, now)?,

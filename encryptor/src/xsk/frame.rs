@@ -2,6 +2,8 @@ use std::fmt;
 use std::ptr::NonNull;
 use std::slice;
 
+use super::hints::prefetch;
+
 /// Bytes before a received packet in its chunk: the kernel's XDP_PACKET_HEADROOM.
 pub const HEADROOM: usize = 256;
 
@@ -47,6 +49,14 @@ impl Frame {
         let start = self.start();
         // SAFETY: as in `data`; the exclusive borrow of self makes the slice the only one.
         unsafe { slice::from_raw_parts_mut(start.as_ptr(), self.len()) }
+    }
+
+    /// Asks for the packet's first bytes, which are read soon: whoever wrote them was another core or a device.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        if let Some(first) = self.data().first() {
+            prefetch(first);
+        }
     }
 
     /// Length of the packet in bytes.
