@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use qhaul::BURST;
 use qhaul::aead::Engine;
-use qhaul::worker::AHEAD_BUSY;
+use qhaul::worker::ahead_while_busy;
 
 use super::Options;
 use super::measure::{Length, PacketPath, packet_path};
@@ -79,11 +79,11 @@ fn measure(engine: Engine, size: Length, flows: u32, rotations: u32) -> Result<R
     for _ in 0..rotations {
         let before = rotating.len();
         path.rig().begin_rotation()?;
-        while !turn(&mut path, AHEAD_BUSY, &mut rotating)? {}
+        while !turn(&mut path, true, &mut rotating)? {}
         path.rig().end_rotation()?;
         // In turns, so that a neighbour's work falls on both.
         for _ in before..rotating.len() {
-            turn(&mut path, 0, &mut still)?;
+            turn(&mut path, false, &mut still)?;
         }
     }
     path.close();
@@ -114,13 +114,13 @@ fn measure(engine: Engine, size: Length, flows: u32, rotations: u32) -> Result<R
     })
 }
 
-/// One turn with the keys of `ahead` flows. True: the rotation is ready to be switched.
-fn turn(path: &mut PacketPath, ahead: usize, turns: &mut Vec<f64>) -> Result<bool> {
+/// One turn, when `rotating` with as many keys ahead as a worker makes. True: the rotation is ready to be switched.
+fn turn(path: &mut PacketPath, rotating: bool, turns: &mut Vec<f64>) -> Result<bool> {
     path.load()?;
     let start = Instant::now();
     path.rig().protect()?;
     path.rig().unprotect()?;
-    let done = ahead > 0 && path.rig().rotate(ahead);
+    let done = rotating && path.rig().rotate(ahead_while_busy(start.elapsed()));
     turns.push(ns_a_packet(start.elapsed()));
     Ok(done)
 }
