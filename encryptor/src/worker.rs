@@ -1,5 +1,6 @@
 //! A worker: one core, its share of the queues of both ports, five steps: receive, transform, transmit, recycle, apply key changes.
 
+mod bed;
 mod commands;
 mod link;
 mod message;
@@ -7,13 +8,9 @@ mod oversize;
 mod settle;
 mod sort;
 
-use std::io;
-use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token, Waker};
 use tracing::error;
 
 use crate::config::Polling;
@@ -28,6 +25,7 @@ use crate::{BURST, Verdict};
 use link::Links;
 use settle::{Side, kick};
 
+pub use bed::Bed;
 pub use link::{LinkWork, WorkerLink};
 pub use message::{Command, Event, LinkCommand, LinkEvent, LinkNumber, PortReport, Queues, Wiring};
 
@@ -38,7 +36,6 @@ const SPIN: Duration = Duration::from_micros(50);
 const SLEEP: Duration = Duration::from_secs(1);
 /// The longest sleep while frames wait to be sent.
 const SHORT_SLEEP: Duration = Duration::from_millis(1);
-const WAKE: Token = Token(usize::MAX);
 /// Keys made ahead of new epochs in one turn of the loop while no packets flow.
 const AHEAD_IDLE: usize = 64;
 
@@ -56,9 +53,7 @@ pub struct Worker {
     fit: Fit,
     wiring: Wiring,
     polling: Polling,
-    poll: Poll,
-    /// What ended a sleep: all queues are looked at anyway.
-    events: Events,
+    bed: Bed,
     batch: Vec<Frame>,
     outbox: Vec<Frame>,
     verdicts: ArrayVec<Verdict, BURST>,
@@ -76,37 +71,24 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// What a worker sleeps on, and what wakes it.
-    pub fn bed() -> io::Result<(Poll, Waker)> {
-        let poll = Poll::new()?;
-        let waker = Waker::new(poll.registry(), WAKE)?;
-        Ok((poll, waker))
-    }
-
-    /// A worker that sleeps on `poll`, one of [`Worker::bed`]. `links` in the order in which their policies are asked.
+    /// `links` in the order in which their policies are asked.
     pub fn new(
         queues: Queues,
         links: Vec<LinkWork>,
         fit: Fit,
         wiring: Wiring,
         polling: Polling,
-        poll: Poll,
-    ) -> io::Result<Worker> {
-        for (number, port) in queues.plain.iter().chain(&queues.cipher).enumerate() {
-            let fd = port.as_fd().as_raw_fd();
-            // Readable only: a transmit ring is nearly always ready, and the loop would spin.
-            poll.registry().register(&mut SourceFd(&fd), Token(number), Interest::READABLE)?;
-        }
+        bed: Bed,
+    ) -> Worker {
         let (batch, outbox) = (Vec::with_capacity(BURST), Vec::with_capacity(BURST));
         let verdicts = ArrayVec::new();
-        Ok(Worker {
+        Worker {
             queues,
             links: Links::new(links),
             fit,
             wiring,
             polling,
-            poll,
-            events: Events::with_capacity(16),
+            bed,
             batch,
             outbox,
             verdicts,
@@ -116,7 +98,7 @@ impl Worker {
             parcels: Vec::with_capacity(BURST),
             strays: Vec::with_capacity(BURST),
             stopped: false,
-        })
+        }
     }
 
     /// Works until told to stop, then closes the ports.
@@ -309,12 +291,10 @@ impl Worker {
 
     fn sleep(&mut self) {
         let ports = self.queues.plain.iter().chain(&self.queues.cipher);
-        let sending = ports.into_iter().any(|port| port.outstanding().tx > 0);
+        let sending = ports.clone().any(|port| port.outstanding().tx > 0);
         let longest = if sending { SHORT_SLEEP } else { SLEEP };
-        match self.poll.poll(&mut self.events, Some(longest)) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => error!("the worker cannot sleep: {error}"),
+        if let Err(error) = self.bed.sleep(ports, longest) {
+            error!("the worker cannot sleep: {error}");
         }
     }
 

@@ -16,7 +16,7 @@ use crate::counters::Counters;
 use crate::fit::Fit;
 use crate::handover::Handover;
 use crate::spi::Epoch;
-use crate::worker::{Command, Event, LinkWork, Queues, Wiring, Worker};
+use crate::worker::{Bed, Command, Event, LinkWork, Queues, Wiring, Worker};
 use crate::xsk::ask_for_short_slices;
 
 /// Packets that wait for one worker at the most, handed over by all others.
@@ -60,8 +60,8 @@ impl Crew {
     ) -> Result<Crew, RunError> {
         let (to_control, events) = unbounded();
         let mut crew = Crew { hands: Vec::new(), events };
-        let beds: Result<Vec<_>, _> = works.iter().map(|_| Worker::bed()).collect();
-        let (polls, wakers): (Vec<_>, Vec<_>) =
+        let beds: Result<Vec<_>, _> = works.iter().map(|_| Bed::new()).collect();
+        let (beds, wakers): (Vec<_>, Vec<_>) =
             beds.map_err(io_error("a worker's poll"))?.into_iter().unzip();
         let wakers: Vec<Arc<Waker>> = wakers.into_iter().map(Arc::new).collect();
         let mut handovers = if works.len() > 1 {
@@ -69,7 +69,7 @@ impl Crew {
         } else {
             Vec::new()
         };
-        for (number, (Work { queues, links, fit }, poll)) in works.into_iter().zip(polls).enumerate().rev() {
+        for (number, (Work { queues, links, fit }, bed)) in works.into_iter().zip(beds).enumerate().rev() {
             let (commands, to_worker) = unbounded();
             let strays = Arc::new(Counters::new());
             let wiring = Wiring {
@@ -80,8 +80,7 @@ impl Crew {
                 strays: strays.clone(),
                 handover: handovers.pop(),
             };
-            let worker = Worker::new(queues, links, fit, wiring, config.polling, poll)
-                .map_err(io_error("a worker's poll"))?;
+            let worker = Worker::new(queues, links, fit, wiring, config.polling, bed);
             let core = config.cores[number];
             let thread = spawn(worker, core)?;
             let (waker, past) = (wakers[number].clone(), Counters::new());
