@@ -29,9 +29,9 @@ pub use bed::Bed;
 pub use link::{LinkWork, WorkerLink};
 pub use message::{Command, Event, LinkCommand, LinkEvent, LinkNumber, PortReport, Queues, Wiring};
 
-/// How long an adaptive worker spins with nothing to do before it sleeps: longer than a packet's time at rates where the
+/// How long an adaptive worker with nothing to do looks again before it sleeps: longer than a packet's time at rates where the
 /// wake-up would be felt, short beside a scheduler's slice.
-const SPIN: Duration = Duration::from_micros(50);
+const LOOK: Duration = Duration::from_micros(50);
 /// The longest sleep. Frames and commands end it early.
 const SLEEP: Duration = Duration::from_secs(1);
 /// The longest sleep while frames wait to be sent.
@@ -276,7 +276,7 @@ impl Worker {
     /// With nothing to do: looks again if it polls busily, else does so for a while, then sleeps until a frame or a command comes.
     fn rest(&mut self, now: Instant, idle_since: &mut Option<Instant>) {
         let since = *idle_since.get_or_insert(now);
-        if self.polling == Polling::Busy || now.saturating_duration_since(since) < SPIN {
+        if self.polling == Polling::Busy || now.saturating_duration_since(since) < LOOK {
             // It lets others have a core that it has to share. On one of its own the kernel comes back at once.
             std::thread::yield_now();
             return;

@@ -18,8 +18,8 @@ use qhaul::xsk::{Frame, Port, PortConfig, Tuning, Umem, ask_for_short_slices};
 use qhaul_ebpf::{AttachMode, Buffers, PlainProgram};
 
 const CHUNK: u32 = 4096;
-/// As long as an adaptive worker spins.
-const SPIN: Duration = Duration::from_micros(50);
+/// How long it looks again before it sleeps, as an adaptive worker does.
+const LOOK: Duration = Duration::from_micros(50);
 /// With busy polling, for an interface: how many times its interrupts stay off without a frame, and after how many nanoseconds without a
 /// poll the kernel polls by itself. What the kernel's documentation of AF_XDP shows.
 const DEFERRED: [(&str, &str); 2] = [("napi_defer_hard_irqs", "2"), ("gro_flush_timeout", "200000")];
@@ -182,7 +182,7 @@ fn turn_until_told(
         }
         match busy {
             true => idle_since = Instant::now(),
-            false if idle_since.elapsed() > SPIN => sleep(ports)?,
+            false if idle_since.elapsed() > LOOK => sleep(ports)?,
             // As a worker does.
             false => thread::yield_now(),
         }

@@ -92,7 +92,7 @@ pub(super) fn queues_text(queues: u16) -> String {
 /// How workers wait for packets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 enum Polling {
-    /// They spin for a while, then sleep.
+    /// They look again for a while, then sleep.
     Adaptive,
     /// They never sleep.
     Busy,

@@ -19,6 +19,9 @@ const SETTLE: Duration = Duration::from_millis(100);
 /// The longest wait for silence.
 const SETTLE_MOST: Duration = Duration::from_secs(2);
 
+/// How long the far end looks for frames before it sleeps. Whoever sends to one that sleeps has to wake it, and here that is a gateway.
+const LOOK: Duration = Duration::from_millis(1);
+
 /// What is sent.
 #[derive(Clone, Debug)]
 pub(super) struct Load {
@@ -176,12 +179,17 @@ fn listen(line: &mut Line, told: &Far, trial: u8, flows: u16) -> Result<()> {
     line.take_core()?;
     let mut arrived = Vec::with_capacity(64);
     let mut newest: Vec<Option<u32>> = vec![None; flows.into()];
+    let mut last = Instant::now();
     while !told.stop.load(Ordering::Acquire) {
         if line.receive(&mut arrived) == 0 {
             line.send()?;
-            line.wait(PollTimeout::from(5u8))?;
+            match last.elapsed() < LOOK {
+                true => thread::yield_now(),
+                false => line.wait(PollTimeout::from(5u8))?,
+            }
             continue;
         }
+        last = Instant::now();
         let (mut received, mut reordered) = (0, 0);
         for mut frame in arrived.drain(..) {
             let Some(mark) = read_mark(frame.data()).filter(|mark| mark.trial == trial) else {

@@ -69,7 +69,7 @@ pub enum Payload {
 pub enum Polling {
     /// Never: lowest latency, a whole core.
     Busy,
-    /// Spins for a while when there is nothing to do, then sleeps.
+    /// Looks again for a while when there is nothing to do, then sleeps.
     Adaptive,
 }
 

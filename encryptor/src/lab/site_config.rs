@@ -124,7 +124,7 @@ pool = {pool}                       # keys held ahead
 
 [worker]
 cores = {cores:?}
-polling = "{polling}"            # adaptive (spin, then sleep) or busy (spin)
+polling = "{polling}"            # adaptive (look again for a while, then sleep) or busy (never sleep)
 mode = "auto"                   # zero-copy, else native copy, else generic
 flows = {flows}
 {more}"#

@@ -8,7 +8,7 @@ use std::time::Duration;
 const SLICE: Duration = Duration::from_micros(100);
 
 /// Asks for short slices for the calling thread: when a frame wakes it, it gets its core from a thread with longer ones at once, and
-/// while it spins others wait for less. Kernels before 6.12 take no notice. A policy that somebody chose for the thread, such as
+/// while it looks for more others wait for less. Kernels before 6.12 take no notice. A policy that somebody chose for the thread, such as
 /// `SCHED_FIFO`, and its niceness stay. On a core of its own nothing changes.
 pub fn ask_for_short_slices() -> io::Result<()> {
     let mut attr = scheduling()?;

@@ -45,7 +45,8 @@ impl Umem {
         let shared = (frames as usize * chunk as usize).next_multiple_of(4096);
         let len = shared + jumbos as usize * JUMBO as usize;
         let mapping = Mapping::anonymous(len).map_err(|source| Error::Memory { len, source })?;
-        let region = Region { mapping, shared, chunk, frames, jumbos, stranded: AtomicU32::new(0) };
+        let (chunk_bits, stranded) = (chunk.trailing_zeros(), AtomicU32::new(0));
+        let region = Region { mapping, shared, chunk, chunk_bits, frames, jumbos, stranded };
         // Taken from the end: the lowest chunk first.
         let (free, free_jumbos) = ((0..frames).rev().collect(), (frames..frames + jumbos).rev().collect());
         Ok(Self { region: Arc::new(region), free, free_jumbos })
@@ -168,6 +169,8 @@ pub(super) struct Region {
     /// Bytes of the chunks, in whole pages; behind them the jumbo buffers begin.
     shared: usize,
     chunk: u32,
+    /// The same as a power of two: several divisions a packet would be felt.
+    chunk_bits: u32,
     frames: u32,
     jumbos: u32,
     stranded: AtomicU32,
@@ -224,7 +227,7 @@ impl Region {
     pub(super) fn index_of(&self, frame: &Frame) -> u32 {
         let offset = frame.chunk().addr().get().checked_sub(self.mapping.base().addr().get());
         let index = offset.map(|offset| match offset.checked_sub(self.shared) {
-            None => (offset / self.chunk as usize, self.frames as usize),
+            None => (offset >> self.chunk_bits, self.frames as usize),
             Some(behind) => {
                 let all = self.frames as usize + self.jumbos as usize;
                 (self.frames as usize + behind / JUMBO as usize, all)
@@ -254,7 +257,7 @@ impl Region {
 
     /// Chunk and offset in it of a kernel address, which may point anywhere into the chunk. The chunk may not exist.
     pub(super) fn locate(&self, address: u64) -> (u32, u16) {
-        let chunk = u64::from(self.chunk);
-        (u32::try_from(address / chunk).unwrap_or(u32::MAX), (address % chunk) as u16)
+        let offset = address & (u64::from(self.chunk) - 1);
+        (u32::try_from(address >> self.chunk_bits).unwrap_or(u32::MAX), offset as u16)
     }
 }
