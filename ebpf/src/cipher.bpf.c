@@ -138,6 +138,15 @@ ALWAYS_INLINE int stranger(struct xdp_md *ctx, u32 reason)
 	return drop(reason);
 }
 
+/*
+ * Whether `length` bytes are there from `start` on, which is so many bytes into the frame. The kernel is asked only about what may be in
+ * further pieces.
+ */
+ALWAYS_INLINE int is_there(struct xdp_md *ctx, void *start, u32 into, u32 length, void *end)
+{
+	return start + length <= end || into + length <= bpf_xdp_get_buff_len(ctx);
+}
+
 /* ESP whose header starts at `spi`, from a peer in a live epoch, or a drop. */
 ALWAYS_INLINE int esp_from(struct xdp_md *ctx, u32 *spi, void *end, struct peer *peer)
 {
@@ -199,7 +208,7 @@ ALWAYS_INLINE int tcp(struct tcp *tcp, void *end, u32 length, struct peer *peer)
 ALWAYS_INLINE int ipv4(struct xdp_md *ctx, struct ipv4 *ip, void *end)
 {
 	struct address source = {};
-	u32 total, present, length;
+	u32 total, length;
 	struct peer *peer;
 
 	if ((void *)(ip + 1) > end)
@@ -208,8 +217,8 @@ ALWAYS_INLINE int ipv4(struct xdp_md *ctx, struct ipv4 *ip, void *end)
 		return stranger(ctx, NOT_FOR_US);
 	/* Options (a header above 20 bytes) are no part of what a peer sends. */
 	total = BE16(ip->total_length);
-	present = bpf_xdp_get_buff_len(ctx) - sizeof(struct ethernet);
-	if (ip->version_ihl != 0x45 || total < sizeof(*ip) || total > present)
+	if (ip->version_ihl != 0x45 || total < sizeof(*ip) ||
+	    !is_there(ctx, ip, sizeof(struct ethernet), total, end))
 		return drop(MALFORMED);
 	if (BE16(ip->fragment) & MORE_OR_OFFSET)
 		return drop(FRAGMENT);
@@ -231,10 +240,10 @@ ALWAYS_INLINE int ipv4(struct xdp_md *ctx, struct ipv4 *ip, void *end)
 	}
 }
 
-/* Bytes that are there behind an IPv6 header. */
-ALWAYS_INLINE u32 ipv6_present(struct xdp_md *ctx)
+/* Whether an IPv6 payload of this length is there. */
+ALWAYS_INLINE int ipv6_is_there(struct xdp_md *ctx, struct ipv6 *ip, u32 length, void *end)
 {
-	return bpf_xdp_get_buff_len(ctx) - sizeof(struct ethernet) - sizeof(struct ipv6);
+	return is_there(ctx, ip + 1, sizeof(struct ethernet) + sizeof(*ip), length, end);
 }
 
 ALWAYS_INLINE int is_address(const u32 *address, const volatile u32 *wanted)
@@ -250,7 +259,7 @@ ALWAYS_INLINE int icmpv6(struct xdp_md *ctx, struct ipv6 *ip, u8 *type, void *en
 {
 	u32 length = BE16(ip->payload_length);
 
-	if ((void *)(type + 1) > end || !length || length > ipv6_present(ctx))
+	if ((void *)(type + 1) > end || !length || !ipv6_is_there(ctx, ip, length, end))
 		return drop(MALFORMED);
 	if (*type >= ND_FIRST && *type <= ND_LAST)
 		return ip->hop_limit == ND_HOP_LIMIT ? to_kernel(TO_KERNEL_NEIGHBOUR) : stranger(ctx, OTHER);
@@ -296,7 +305,7 @@ ALWAYS_INLINE int ipv6(struct xdp_md *ctx, struct ipv6 *ip, void *end)
 	if (!is_ours)
 		return stranger(ctx, settings.is_ipv6 ? NOT_FOR_US : OTHER);
 	length = BE16(ip->payload_length);
-	if (length > ipv6_present(ctx))
+	if (!ipv6_is_there(ctx, ip, length, end))
 		return drop(MALFORMED);
 
 	for (u32 i = 0; i < 4; i++)
