@@ -14,6 +14,7 @@ use crate::keys::Psk;
 use crate::link::ChannelIdentity;
 use crate::netlink;
 use crate::plan::Plan;
+use crate::wake_latency::WakeLatency;
 use crate::xsk::{Interface, knows_chains, offloads_on};
 
 mod cores;
@@ -69,6 +70,7 @@ pub fn host(config: &Config) -> (Vec<Finding>, Option<Ports>) {
     policy(config, &mut findings);
     cores::look(config, &mut findings);
     engine(config, &mut findings);
+    wake_latency(config, &mut findings);
     for link in &config.links {
         if link.combine.needs_qkd() {
             let verdict = Plan::new(&link.plan_input()).verdict();
@@ -135,6 +137,19 @@ fn interfaces(config: &Config, findings: &mut Findings) -> Option<Ports> {
 fn engine(config: &Config, findings: &mut Findings) {
     match aead::choose(config.engine) {
         Ok(chosen) => findings.add(Grade::Fine, chosen.line),
+        Err(error) => findings.add(Grade::Fault, error.to_string()),
+    }
+}
+
+fn wake_latency(config: &Config, findings: &mut Findings) {
+    let Some(latency) = config.wake_latency_us else { return };
+    match WakeLatency::ask(latency) {
+        Ok(_) => findings.add(
+            Grade::Fine,
+            format!(
+                "worker.wake_latency_us = {latency}: holds for all cores of this machine while qhaul runs"
+            ),
+        ),
         Err(error) => findings.add(Grade::Fault, error.to_string()),
     }
 }

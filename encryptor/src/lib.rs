@@ -41,6 +41,7 @@ pub mod spi;
 pub mod status;
 pub mod tunnel;
 pub mod unprotect;
+pub mod wake_latency;
 pub mod wire;
 pub mod worker;
 pub mod xsk;

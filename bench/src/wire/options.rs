@@ -94,6 +94,8 @@ pub(super) fn queues_text(queues: u16) -> String {
 enum Polling {
     /// They look again for a while, then sleep.
     Adaptive,
+    /// The same, and no core of the machine halts meanwhile (`worker.wake_latency_us = 0`).
+    Awake,
     /// They never sleep.
     Busy,
 }
@@ -136,17 +138,15 @@ impl Options {
         let measured = |subject: &Subject| match subject {
             Subject::Clear | Subject::Forward => true,
             Subject::Qhaul => self.polling.contains(&Polling::Adaptive),
+            Subject::QhaulAwake => self.polling.contains(&Polling::Awake),
             Subject::QhaulBusy => self.polling.contains(&Polling::Busy),
         };
         Subject::ALL.into_iter().filter(measured).collect()
     }
 
-    /// As qhaul comes, unless only the other is measured.
+    /// As qhaul comes, unless only others are measured: then the first of them.
     pub(super) fn subject_of_rotation(&self) -> Subject {
-        match self.polling.contains(&Polling::Adaptive) {
-            true => Subject::Qhaul,
-            false => Subject::QhaulBusy,
-        }
+        self.subjects().into_iter().find(|subject| subject.encrypts()).unwrap_or(Subject::Qhaul)
     }
 
     pub(super) fn rotate_time(&self) -> Duration {
@@ -240,9 +240,9 @@ mod tests {
     fn each_way_to_wait_is_a_subject() {
         let names = |options: &Options| options.subjects().into_iter().map(Subject::name).collect::<Vec<_>>();
         assert_eq!(names(&parse(&[])), ["clear", "forward", "qhaul"]);
-        let both = parse(&["--polling", "busy,adaptive"]);
-        assert_eq!(names(&both), ["clear", "forward", "qhaul", "qhaul-busy"]);
-        assert_eq!(both.subject_of_rotation(), Subject::Qhaul);
+        let all = parse(&["--polling", "busy,awake,adaptive"]);
+        assert_eq!(names(&all), ["clear", "forward", "qhaul", "qhaul-awake", "qhaul-busy"]);
+        assert_eq!(all.subject_of_rotation(), Subject::Qhaul);
         let busy = parse(&["--polling", "busy"]);
         assert_eq!(names(&busy), ["clear", "forward", "qhaul-busy"]);
         assert_eq!(busy.subject_of_rotation(), Subject::QhaulBusy);

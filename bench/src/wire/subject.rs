@@ -22,20 +22,23 @@ pub(super) enum Subject {
     Forward,
     /// qhaul, whose workers sleep when there is nothing to do.
     Qhaul,
+    /// The same, and no core of the machine halts meanwhile.
+    QhaulAwake,
     /// qhaul, whose workers never sleep.
     QhaulBusy,
 }
 
 impl Subject {
     /// Controls first.
-    pub(super) const ALL: [Subject; 4] =
-        [Subject::Clear, Subject::Forward, Subject::Qhaul, Subject::QhaulBusy];
+    pub(super) const ALL: [Subject; 5] =
+        [Subject::Clear, Subject::Forward, Subject::Qhaul, Subject::QhaulAwake, Subject::QhaulBusy];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Subject::Clear => "clear",
             Subject::Forward => "forward",
             Subject::Qhaul => "qhaul",
+            Subject::QhaulAwake => "qhaul-awake",
             Subject::QhaulBusy => "qhaul-busy",
         }
     }
@@ -43,13 +46,13 @@ impl Subject {
     /// What it stands beside: qhaul beside plain AF_XDP forwarding, whose own control is the kernel in clear.
     pub(super) fn control(self) -> Subject {
         match self {
-            Subject::Qhaul | Subject::QhaulBusy => Subject::Forward,
+            Subject::Qhaul | Subject::QhaulAwake | Subject::QhaulBusy => Subject::Forward,
             Subject::Clear | Subject::Forward => Subject::Clear,
         }
     }
 
     pub(super) fn encrypts(self) -> bool {
-        matches!(self, Subject::Qhaul | Subject::QhaulBusy)
+        !matches!(self, Subject::Clear | Subject::Forward)
     }
 }
 
@@ -75,11 +78,13 @@ impl Standing {
                 Side::BOTH.into_iter().try_for_each(|side| sites.topology().set_clear(side, true))?;
             }
             Subject::Forward => standing.start_forwarders(sites, queues)?,
-            Subject::Qhaul | Subject::QhaulBusy => {
+            Subject::Qhaul | Subject::QhaulAwake | Subject::QhaulBusy => {
                 let polling = if subject == Subject::QhaulBusy { "busy" } else { "adaptive" };
+                let more = if subject == Subject::QhaulAwake { "wake_latency_us = 0\n" } else { "" };
                 standing.start_encryptors(sites, |config| {
                     config.cores = cores(config.side, queues);
                     (config.polling, config.hard_limit) = (polling.to_owned(), HARD_LIMIT.to_owned());
+                    config.more.insert_str(0, more);
                     adjust(config);
                 })?;
             }
@@ -98,7 +103,7 @@ impl Standing {
                     forwarder.stop()?;
                 }
             }
-            Subject::Qhaul | Subject::QhaulBusy => {
+            Subject::Qhaul | Subject::QhaulAwake | Subject::QhaulBusy => {
                 for side in Side::BOTH {
                     // In good order: a port of a killed encryptor stays shut.
                     sites.encryptor(side).map(Process::stop).transpose()?;

@@ -108,6 +108,8 @@ pub struct Config {
     pub cores: Vec<usize>,
     /// Whether they may sleep.
     pub polling: Polling,
+    /// How long a core of the machine may take to wake up, in microseconds, if that is asked for.
+    pub wake_latency_us: Option<u32>,
     /// What encrypts.
     pub engine: aead::Choice,
     /// How they attach.

@@ -18,6 +18,7 @@ use crate::keys::Combine;
 use crate::link::IdentityFiles;
 use crate::policy::Policy;
 use crate::spi::{MAX_LANES, MAX_SLOTS};
+use crate::wake_latency::MOST_US;
 use crate::xsk::PortConfig;
 
 #[derive(Deserialize)]
@@ -160,6 +161,7 @@ struct Worker {
     core: Option<usize>,
     cores: Option<Vec<usize>>,
     polling: Polling,
+    wake_latency_us: Option<u32>,
     engine: aead::Choice,
     mode: Mode,
     flows: u32,
@@ -172,6 +174,7 @@ impl Default for Worker {
             core: None,
             cores: None,
             polling: Polling::Adaptive,
+            wake_latency_us: None,
             engine: aead::Choice::Auto,
             mode: Mode::Auto,
             flows: 16_384,
@@ -283,6 +286,7 @@ impl Raw {
             channel_port: self.channel.port,
             cores: self.worker.cores()?,
             polling: self.worker.polling,
+            wake_latency_us: self.worker.wake_latency_us,
             engine: self.worker.engine,
             mode: self.worker.mode,
             ring: self.worker.ring,
@@ -347,7 +351,9 @@ impl Raw {
         let flows = (1..MAX_SLOTS).contains(&self.worker.flows);
         demand(flows, &format!("worker.flows is within 1 to {}", MAX_SLOTS - 1))?;
         let ring = self.worker.ring.is_power_of_two() && (64..=16_384).contains(&self.worker.ring);
-        demand(ring, "worker.ring is a power of two within 64 to 16384")
+        demand(ring, "worker.ring is a power of two within 64 to 16384")?;
+        let wakes = self.worker.wake_latency_us.is_none_or(|latency| latency <= MOST_US);
+        demand(wakes, &format!("worker.wake_latency_us is within 0 to {MOST_US}"))
     }
 }
 

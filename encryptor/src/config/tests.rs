@@ -37,6 +37,7 @@ fn each_mistake_is_one_line_that_names_it() {
         ("replay_window = 1024", "replay_window = 1000", "cipher.replay_window"),
         ("replay_window = 1024", "replay_window = 131072", "cipher.replay_window"),
         ("ring = 2048", "ring = 1000", "worker.ring"),
+        ("ring = 2048", "wake_latency_us = 10001", "worker.wake_latency_us"),
         ("core = 1", "core = 1\ncores = [1, 2]", "worker.cores"),
         ("core = 1", "cores = [1, 1]", "worker.cores"),
         ("core = 1", "cores = []", "worker.cores"),

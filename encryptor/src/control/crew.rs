@@ -61,8 +61,7 @@ impl Crew {
         let (to_control, events) = unbounded();
         let mut crew = Crew { hands: Vec::new(), events };
         let beds: Result<Vec<_>, _> = works.iter().map(|_| Bed::new()).collect();
-        let (beds, wakers): (Vec<_>, Vec<_>) =
-            beds.map_err(io_error("a worker's poll"))?.into_iter().unzip();
+        let (beds, wakers): (Vec<_>, Vec<_>) = beds.map_err(io_error("a worker's poll"))?.into_iter().unzip();
         let wakers: Vec<Arc<Waker>> = wakers.into_iter().map(Arc::new).collect();
         let mut handovers = if works.len() > 1 {
             Handover::between(&wakers, PARCELS.min(config.ring as usize), packet)

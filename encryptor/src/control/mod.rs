@@ -38,6 +38,7 @@ use crate::config::{Config, Payload};
 use crate::datapath::{self, DataPathError};
 use crate::keylog::KeyLog;
 use crate::link::IdentityError;
+use crate::wake_latency::{NotAsked, WakeLatency};
 use crate::wire::ETH_HLEN;
 use crate::worker::{LinkNumber, LinkWork, Queues};
 use crate::{check, secure};
@@ -76,6 +77,9 @@ pub enum RunError {
     /// Memory cannot be locked.
     #[error(transparent)]
     Memory(#[from] secure::NotLocked),
+    /// The kernel's power management.
+    #[error(transparent)]
+    WakeLatency(#[from] NotAsked),
     /// Certificates of the link channel.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -124,6 +128,7 @@ pub fn run(config: &Config, log: KeyLog) -> Result<(), RunError> {
     let signals = take_signals()?;
     let ports = host(config)?;
     secure::lock_memory()?;
+    let _wake_latency = config.wake_latency_us.map(WakeLatency::ask).transpose()?;
     let mut poll = Poll::new().map_err(io_error("epoll"))?;
     let waker = Arc::new(Waker::new(poll.registry(), WAKE).map_err(io_error("eventfd"))?);
     let control = ControlSocket::open(&config.control, CONTROL)?;

@@ -21,4 +21,5 @@ mod secrecy;
 mod sizes;
 mod soak;
 mod transparency;
+mod wake_latency;
 mod weather;
