@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use arrayvec::ArrayVec;
 
 use qhaul::aead::Engine;
@@ -49,6 +49,19 @@ enum Next {
     Deriving(Box<TxEpoch>),
     /// The sender takes its flows over.
     Carrying,
+    /// It is in use, and this is what the sender gave up for it.
+    Switched(Box<TxEpoch>),
+}
+
+/// What a turn did for the next epoch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// The receiver derived keys.
+    Deriving,
+    /// The sender took flows over.
+    Carrying,
+    /// The sender switched, or had done so.
+    Switched,
 }
 
 impl Rig {
@@ -119,36 +132,35 @@ impl Rig {
         Ok(())
     }
 
-    /// What a worker does for a rotation in one turn of its loop: keys of `count` flows. True: the switch is made.
-    pub(crate) fn rotate(&mut self, count: usize) -> bool {
-        let next = self.epoch.next();
-        match self.next.take() {
-            Some(Next::Deriving(tx)) => {
-                self.next = match self.unprotect.derive_ahead(next, count) {
-                    true => Some(Next::Deriving(tx)),
-                    false => {
-                        self.protect.install(tx);
-                        Some(Next::Carrying)
-                    }
-                };
-                false
+    /// What a worker does for a rotation in one turn of its loop: keys of `count` flows, and in the end the switch.
+    pub(crate) fn rotate(&mut self, count: usize) -> Result<Stage> {
+        let epoch = self.epoch.next();
+        let (stage, next) = match self.next.take().context("no rotation was begun")? {
+            Next::Deriving(tx) if self.unprotect.derive_ahead(epoch, count) => {
+                (Stage::Deriving, Next::Deriving(tx))
             }
-            Some(Next::Carrying) if self.protect.carry(count) => {
-                self.next = Some(Next::Carrying);
-                false
+            Next::Deriving(tx) => {
+                self.protect.install(tx);
+                (Stage::Deriving, Next::Carrying)
             }
-            _ => true,
-        }
+            Next::Carrying if self.protect.carry(count) => (Stage::Carrying, Next::Carrying),
+            Next::Carrying => {
+                let (switched, old) = self.protect.switch(epoch);
+                ensure!(switched, "the epoch is installed");
+                (Stage::Switched, Next::Switched(old.context("the old epoch was in use")?))
+            }
+            Next::Switched(old) => (Stage::Switched, Next::Switched(old)),
+        };
+        self.next = Some(next);
+        Ok(stage)
     }
 
-    /// Switches, and wipes the old epoch, which the control thread does in the product.
+    /// Wipes the old epoch, which the control thread does in the product.
     pub(crate) fn end_rotation(&mut self) -> Result<()> {
-        let (old, next) = (self.epoch, self.epoch.next());
-        let (switched, tx) = self.protect.switch(next);
-        ensure!(switched, "the epoch is installed");
-        let (tx, rx) = tx.zip(self.unprotect.retire(old)).context("the old epoch was in use")?;
+        let Some(Next::Switched(tx)) = self.next.take() else { bail!("the sender has not switched") };
+        let rx = self.unprotect.retire(self.epoch).context("the old epoch was in use")?;
         self.spare = Some((tx.retire(self.flows), rx.retire()));
-        self.epoch = next;
+        self.epoch = self.epoch.next();
         Ok(())
     }
 
