@@ -14,6 +14,7 @@ mod measure;
 pub(crate) mod options;
 mod pace;
 pub(crate) mod path;
+mod presence;
 mod rotation;
 mod row;
 mod search;

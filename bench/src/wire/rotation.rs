@@ -35,6 +35,8 @@ struct Turn {
     rotations: u64,
     /// What the host took of the time of all cores.
     stolen: Duration,
+    /// The longest time that an end of the path was kept from its core.
+    absent: Duration,
     times: Percentiles,
 }
 
@@ -66,6 +68,9 @@ pub(super) struct Rotation {
     /// What the host took of the time of all cores, over all turns.
     stolen_ms: u64,
     still_stolen_ms: u64,
+    /// The longest time in any turn that the generator or the sink, which share the gateways' cores, were kept from theirs.
+    absent_ms: f64,
+    still_absent_ms: f64,
     /// Lost packets over the offered rate, per rotation; for `still` per rotation of the other turns.
     blocked_us: Option<f64>,
     still_blocked_us: Option<f64>,
@@ -156,8 +161,9 @@ impl Run<'_> {
         let stolen = cpu::stolen().saturating_sub(stolen);
         let rotations = self.sites.status(Side::A)?.switches - before;
         let (offered, lost, reordered) = (outcome.offered(), outcome.lost(), outcome.reordered);
+        let absent = outcome.absent;
         let times = percentiles(outcome.round_trips).context("no frame came back")?;
-        Ok(Turn { offered, lost, reordered, rotations, stolen, times })
+        Ok(Turn { offered, lost, reordered, rotations, stolen, absent, times })
     }
 
     /// `work` with both encryptors in place under a rotation period: `rotate` is no setting that a reload changes.
@@ -191,6 +197,10 @@ impl Rotation {
         let [reordered, still_reordered] = [rotating, still].map(|turns| sum(turns, |turn| turn.reordered));
         let [stolen_ms, still_stolen_ms] =
             [rotating, still].map(|turns| sum(turns, |turn| turn.stolen.as_millis() as u64));
+        let [absent_ms, still_absent_ms] = [rotating, still].map(|turns| {
+            let longest = turns.iter().map(|turn| turn.absent).max().unwrap_or_default();
+            longest.as_secs_f64() * 1e3
+        });
         let (value, control_value) =
             (middle(rotating, |turn| turn.times.p999)?, middle(still, |turn| turn.times.p999)?);
         Some(Rotation {
@@ -205,6 +215,8 @@ impl Rotation {
             still_reordered,
             stolen_ms,
             still_stolen_ms,
+            absent_ms,
+            still_absent_ms,
             blocked_us: blocked_us(lost, rate_pps, rotations),
             still_blocked_us: blocked_us(still_lost, middle(still, |turn| turn.offered)?, rotations),
             rtt_p50_us: middle(rotating, |turn| turn.times.p50)?,
@@ -229,12 +241,15 @@ impl Rotation {
         let us = |time: Option<f64>| time.map_or("-".to_owned(), |time| format!("{time:.1} us"));
         format!(
             "rotation every {rotate:>5}, {subject}, {size} B on {queues}, {rate_pps:.0} pps (90 % of {sustained_pps:.0}): \
-             {rotations} rotations, lost {lost} (still {still_lost}), blocked {} each (still {}), the host took {} ms (still {}); \
+             {rotations} rotations, lost {lost} (still {still_lost}), blocked {} each (still {}), the host took {} ms (still {}), \
+             cores kept for {:.1} ms (still {:.1}); \
              RTT {:.0} / {:.0} / {:.0} us (still {:.0} / {:.0} / {:.0}; p50, p99, p99.9), p99.9 {:.2} x still",
             us(self.blocked_us),
             us(self.still_blocked_us),
             self.stolen_ms,
             self.still_stolen_ms,
+            self.absent_ms,
+            self.still_absent_ms,
             self.rtt_p50_us,
             self.rtt_p99_us,
             self.rtt_p999_us,
@@ -265,8 +280,8 @@ mod tests {
 
     fn turn(lost: u64, rotations: u64, p999: f64) -> Turn {
         let times = Percentiles { p50: p999 / 4.0, p99: p999 / 2.0, p999, samples: 1000 };
-        let stolen = Duration::from_millis(10 * lost);
-        Turn { offered: 100_000.0, lost, reordered: 1, rotations, stolen, times }
+        let [stolen, absent] = [10, 2].map(|each| Duration::from_millis(each * lost));
+        Turn { offered: 100_000.0, lost, reordered: 1, rotations, stolen, absent, times }
     }
 
     fn terms() -> Terms {
@@ -282,6 +297,7 @@ mod tests {
         assert_eq!((rotation.lost, rotation.still_lost, rotation.rotations), (20, 10, 10));
         assert_eq!((rotation.reordered, rotation.still_reordered), (3, 3));
         assert_eq!((rotation.stolen_ms, rotation.still_stolen_ms), (200, 100));
+        assert_eq!((rotation.absent_ms, rotation.still_absent_ms), (40.0, 20.0), "the longest of all turns");
         assert_eq!((rotation.blocked_us, rotation.still_blocked_us), (Some(20.0), Some(10.0)));
         assert_eq!((rotation.value, rotation.control_value, rotation.ratio), (200.0, 100.0, Some(2.0)));
         assert_eq!((rotation.rtt_p50_us, rotation.still_rtt_p99_us), (50.0, 50.0));

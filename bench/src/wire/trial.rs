@@ -11,6 +11,7 @@ use qhaul::xsk::{Frame, ask_for_short_slices};
 use super::end::Line;
 use super::frame::{Mark, build, read_mark, turn_round, write_mark};
 use super::pace::Pace;
+use super::presence::Presence;
 
 /// Frames handed to the kernel in one go, at the most.
 const BURST: usize = 32;
@@ -52,6 +53,8 @@ pub(crate) struct Outcome {
     pub(crate) time: Duration,
     /// Round trips in nanoseconds, from the moment when a frame was written.
     pub(crate) round_trips: Vec<u64>,
+    /// The longest time that either end was kept from its core.
+    pub(crate) absent: Duration,
 }
 
 impl Outcome {
@@ -82,8 +85,9 @@ pub(super) fn run(near: &mut Line, far: &mut Line, load: &Load, number: u8) -> R
         // A thread of its own: what else this one starts must not inherit how it is scheduled.
         let sent = scope.spawn(|| send(near, load, number, &told)).join();
         told.stop.store(true, Ordering::Release);
-        listener.join().map_err(|_| anyhow!("the far end panicked"))??;
+        let far_absent = listener.join().map_err(|_| anyhow!("the far end panicked"))??;
         let mut outcome = sent.map_err(|_| anyhow!("the near end panicked"))??;
+        outcome.absent = outcome.absent.max(far_absent);
         outcome.received = told.received.load(Ordering::Acquire);
         outcome.reordered = told.reordered.load(Ordering::Acquire);
         Ok(outcome)
@@ -98,8 +102,10 @@ fn send(line: &mut Line, load: &Load, trial: u8, told: &Far) -> Result<Outcome> 
     let (mut back, mut next) = (Vec::new(), 0u64);
     let (start, mut pace) = (Instant::now(), Pace::new(load.rate));
     let total = (load.rate * load.time.as_secs_f64()) as u64;
+    let mut presence = Presence::new();
     // A generator that cannot keep the rate ends in time all the same.
     while next < total && start.elapsed() < load.time.mul_f64(1.05) {
+        presence.note();
         let due = pace.due(start.elapsed(), next).min(total);
         while next < due && line.waiting() < BURST {
             let Some(mut frame) = line.umem.alloc() else { break };
@@ -115,7 +121,7 @@ fn send(line: &mut Line, load: &Load, trial: u8, told: &Far) -> Result<Outcome> 
             next += 1;
         }
         if line.waiting() == 0 {
-            rest(line, pace.when(next).saturating_sub(start.elapsed()))?;
+            rest(line, pace.when(next).saturating_sub(start.elapsed()), &mut presence)?;
         }
         outcome.sent += line.send()? as u64;
         take_back(line, &mut back, trial, start, &mut outcome);
@@ -123,15 +129,17 @@ fn send(line: &mut Line, load: &Load, trial: u8, told: &Far) -> Result<Outcome> 
     outcome.sent += line.send()? as u64;
     line.discard();
     outcome.time = start.elapsed().max(Duration::from_nanos(1));
+    outcome.absent = presence.longest_absence();
     settle(line, &mut back, trial, start, told, &mut outcome)?;
     Ok(outcome)
 }
 
 /// Sleeps until the next frame is due, which is in `left`, where there is time for that; frames that come back end it. Where there is
 /// not, it lets others have the core: one that spun would take from the gateways what their loss-free rate is made of.
-fn rest(line: &Line, left: Duration) -> Result<()> {
+fn rest(line: &Line, left: Duration, presence: &mut Presence) -> Result<()> {
     if left > Duration::from_micros(1500) {
         line.wait(PollTimeout::from(1u8))?;
+        presence.woke();
     } else if !left.is_zero() {
         thread::yield_now();
     }
@@ -175,17 +183,21 @@ fn take_back(line: &mut Line, back: &mut Vec<Frame>, trial: u8, start: Instant, 
     }
 }
 
-fn listen(line: &mut Line, told: &Far, trial: u8, flows: u16) -> Result<()> {
+/// How long it was kept from its core at the most.
+fn listen(line: &mut Line, told: &Far, trial: u8, flows: u16) -> Result<Duration> {
     line.take_core()?;
     let mut arrived = Vec::with_capacity(64);
     let mut newest: Vec<Option<u32>> = vec![None; flows.into()];
-    let mut last = Instant::now();
+    let (mut last, mut presence) = (Instant::now(), Presence::new());
     while !told.stop.load(Ordering::Acquire) {
+        presence.note();
         if line.receive(&mut arrived) == 0 {
             line.send()?;
-            match last.elapsed() < LOOK {
-                true => thread::yield_now(),
-                false => line.wait(PollTimeout::from(5u8))?,
+            if last.elapsed() < LOOK {
+                thread::yield_now();
+            } else {
+                line.wait(PollTimeout::from(5u8))?;
+                presence.woke();
             }
             continue;
         }
@@ -214,7 +226,7 @@ fn listen(line: &mut Line, told: &Far, trial: u8, flows: u16) -> Result<()> {
         told.reordered.fetch_add(reordered, Ordering::AcqRel);
     }
     line.discard();
-    Ok(())
+    Ok(presence.longest_absence())
 }
 
 /// One frame for each pair of size and flow; frame n is of flow n modulo the number of flows.
