@@ -63,7 +63,9 @@ pub(crate) fn work(work: &Work) -> Result<()> {
     let engine = engine(work.engine)?;
     if work.part == Part::Aead {
         let mut bare = BareAead::new(engine, work.size)?;
-        return (0..work.bursts).try_for_each(|_| bare.burst().map(|_| ()));
+        (0..work.bursts).try_for_each(|_| bare.burst().map(|_| ()))?;
+        bare.close();
+        return Ok(());
     }
     let mut path = packet_path(engine, work.size, work.flows)?;
     for _ in 0..work.bursts {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use serde::{Serialize, Serializer};
 
@@ -13,6 +13,7 @@ use qhaul::aead::{AeadKey, Engine, KeyStore, OpenJob, SealJob, open_burst, seal_
 use qhaul::esp::tail_len;
 use qhaul::keys::EpochKey;
 use qhaul::spi::{Epoch, Spi};
+use qhaul::xsk::{Frame, Umem};
 
 use crate::rig::{LARGEST, Rig};
 
@@ -131,10 +132,12 @@ impl PacketPath {
     }
 }
 
-/// The bare engine on bursts of as many bytes as the packet path gives it, with one key.
+/// The bare engine on bursts of as many bytes as the packet path gives it, with one key. They lie as packets do: where in a cache line
+/// they began would else be the heap's affair, and was felt.
 pub(super) struct BareAead {
     keys: KeyStore,
-    bodies: Vec<Vec<u8>>,
+    umem: Umem,
+    bodies: Vec<Frame>,
     sequence: u64,
 }
 
@@ -142,8 +145,20 @@ impl BareAead {
     pub(super) fn new(engine: Engine, size: Length) -> Result<BareAead> {
         let mut keys = KeyStore::with_capacity(engine, 1);
         keys.push(&EpochKey::new(&[7; 32])?.flow_key(Self::spi())?);
-        let body = |number: usize| vec![0x5a; size.of(number) + tail_len(size.of(number))];
-        Ok(BareAead { keys, bodies: (0..BURST).map(body).collect(), sequence: 0 })
+        let mut umem = Umem::with_jumbos(BURST as u32, 4096, BURST as u32)?;
+        let body = |number: usize| {
+            let length = size.of(number) + tail_len(size.of(number));
+            let mut frame = umem.alloc_for(length).context("the UMEM has a burst of frames")?;
+            ensure!(frame.fill_from(&vec![0x5a; length]), "a body of {length} bytes does not fit");
+            Ok(frame)
+        };
+        let bodies = (0..BURST).map(body).collect::<Result<_>>()?;
+        Ok(BareAead { keys, umem, bodies, sequence: 0 })
+    }
+
+    /// Gives the memory back.
+    pub(super) fn close(mut self) {
+        self.bodies.drain(..).for_each(|frame| self.umem.free(frame));
     }
 
     fn spi() -> Spi {
@@ -155,13 +170,13 @@ impl BareAead {
         let (key, spi) = (AeadKey { key: self.keys.get(0), salt: [7; 4] }, Self::spi());
         let first = self.sequence + 1;
         self.sequence += BURST as u64;
-        let jobs = (first..).zip(&mut self.bodies);
+        let jobs = (first..).zip(self.bodies.iter_mut().map(Frame::data_mut));
         let mut jobs: Vec<SealJob<'_>> =
             jobs.map(|(sequence, body)| SealJob { key, spi, sequence, body }).collect();
         let start = Instant::now();
         seal_burst(&mut jobs);
         let seal = start.elapsed();
-        let jobs = (first..).zip(&mut self.bodies);
+        let jobs = (first..).zip(self.bodies.iter_mut().map(Frame::data_mut));
         let mut jobs: Vec<OpenJob<'_>> =
             jobs.map(|(iv, body)| OpenJob { key, spi, iv, sequence: iv, body, genuine: false }).collect();
         let start = Instant::now();

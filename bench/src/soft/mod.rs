@@ -137,6 +137,7 @@ fn measure(options: &Options, engine: Engine, size: Length, flows: u32) -> Resul
     let runs: Result<Vec<Pair>> =
         (0..options.runs).map(|_| in_turns(&mut packets, &mut bare, span)).collect();
     packets.close();
+    bare.close();
     let runs = runs?;
     let median = |part: fn(&Pair) -> f64| {
         let mut values: Vec<f64> = runs.iter().map(part).collect();
