@@ -174,6 +174,8 @@ fn turn_until_told(
         let mut busy = false;
         for from in 0..ports.len() {
             busy |= ports[from].receive(umem, &mut frames, options.burst) > 0;
+            // As a worker does: here the kernel reads them, to send them.
+            frames.iter().for_each(Frame::prefetch);
             pass_on(umem, &mut ports[1 - from], &mut frames)?;
         }
         for port in ports.iter_mut() {

@@ -53,7 +53,7 @@ impl Frame {
 
     /// Asks for the packet's first bytes, which are read soon: whoever wrote them was another core or a device.
     #[inline]
-    pub(crate) fn prefetch(&self) {
+    pub fn prefetch(&self) {
         if let Some(first) = self.data().first() {
             prefetch(first);
         }
