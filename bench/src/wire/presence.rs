@@ -17,14 +17,21 @@ impl Presence {
 
     /// It runs.
     pub(super) fn note(&mut self) {
-        let now = Instant::now();
+        self.note_at(Instant::now());
+    }
+
+    fn note_at(&mut self, now: Instant) {
         self.longest = self.longest.max(now - self.last);
         self.last = now;
     }
 
     /// It slept of its own will.
     pub(super) fn woke(&mut self) {
-        self.last = Instant::now();
+        self.woke_at(Instant::now());
+    }
+
+    fn woke_at(&mut self, now: Instant) {
+        self.last = now;
     }
 
     /// The longest time from one turn of its loop to the next: the work of a turn, and what the scheduler or the host kept the core for.
@@ -35,22 +42,18 @@ impl Presence {
 
 #[cfg(test)]
 mod tests {
-    use std::thread::sleep;
-
     use super::*;
 
     #[test]
     fn a_time_without_a_note_is_an_absence_unless_it_was_meant() {
-        let away = Duration::from_millis(20);
         let mut presence = Presence::new();
-        sleep(away);
-        presence.woke();
-        presence.note();
-        let meant = presence.longest_absence();
-        sleep(away);
-        presence.note();
-        presence.note();
-        assert!(presence.longest_absence() >= away);
-        assert!(meant < presence.longest_absence());
+        let at = |milliseconds| presence.last + Duration::from_millis(milliseconds);
+        let [slept, noted, late, later] = [at(500), at(501), at(521), at(524)];
+        presence.woke_at(slept);
+        presence.note_at(noted);
+        assert_eq!(presence.longest_absence(), Duration::from_millis(1));
+        presence.note_at(late);
+        presence.note_at(later);
+        assert_eq!(presence.longest_absence(), Duration::from_millis(20));
     }
 }
