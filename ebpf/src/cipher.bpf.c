@@ -144,7 +144,7 @@ ALWAYS_INLINE int stranger(struct xdp_md *ctx, u32 reason)
  */
 ALWAYS_INLINE int is_there(struct xdp_md *ctx, void *start, u32 into, u32 length, void *end)
 {
-	/* Verifiers do not know what a swap of bytes leaves of a number; the compiler does, and would drop a mask. */
+	/* So that no verifier has to know what a swap of bytes leaves of a number; the compiler does, and would drop a mask. */
 	asm volatile("%0 &= 0xffff" : "+r"(length));
 	return start + length <= end || into + length <= bpf_xdp_get_buff_len(ctx);
 }
