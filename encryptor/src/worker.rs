@@ -30,8 +30,9 @@ pub use link::{LinkWork, WorkerLink};
 pub use message::{Command, Event, LinkCommand, LinkEvent, LinkNumber, PortReport, Queues, Wiring};
 
 /// How long an adaptive worker with nothing to do looks again before it sleeps: longer than a packet's time at rates where the
-/// wake-up would be felt, short beside a scheduler's slice.
-const LOOK: Duration = Duration::from_micros(50);
+/// wake-up would be felt, and than most cores take to wake up, so that the answer of a peer that slept finds this end awake; short
+/// beside a scheduler's slice.
+pub const LOOK: Duration = Duration::from_micros(150);
 /// The longest sleep. Frames and commands end it early.
 const SLEEP: Duration = Duration::from_secs(1);
 /// The longest sleep while frames wait to be sent.

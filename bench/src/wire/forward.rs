@@ -14,12 +14,11 @@ use qhaul::BURST;
 use qhaul::lab::plan::{Node, Side};
 use qhaul::lab::wait::{catch_signals, check_interrupt, wait_for};
 use qhaul::lab::{Process, Topology};
+use qhaul::worker::LOOK;
 use qhaul::xsk::{Frame, Port, PortConfig, Tuning, Umem, ask_for_short_slices};
 use qhaul_ebpf::{AttachMode, Buffers, PlainProgram};
 
 const CHUNK: u32 = 4096;
-/// How long it looks again before it sleeps, as an adaptive worker does.
-const LOOK: Duration = Duration::from_micros(50);
 /// With busy polling, for an interface: how many times its interrupts stay off without a frame, and after how many nanoseconds without a
 /// poll the kernel polls by itself. What the kernel's documentation of AF_XDP shows.
 const DEFERRED: [(&str, &str); 2] = [("napi_defer_hard_irqs", "2"), ("gro_flush_timeout", "200000")];
