@@ -30,6 +30,11 @@ impl Progress {
         self.took = self.spent();
     }
 
+    /// Takes note that steps come on top which are guessed to take so many seconds.
+    pub(crate) fn more(&mut self, seconds: f64) {
+        self.total += seconds;
+    }
+
     fn spent(&self) -> f64 {
         self.started.elapsed().as_secs_f64()
     }
@@ -51,5 +56,8 @@ mod tests {
         assert_eq!(at(10.0, 20.0).left(20.0), 180.0);
         assert_eq!(at(10.0, 20.0).left(25.0), 175.0);
         assert_eq!(at(110.0, 90.0).left(90.0), 0.0);
+        let mut longer = at(10.0, 20.0);
+        longer.more(50.0);
+        assert_eq!(longer.left(20.0), 280.0);
     }
 }

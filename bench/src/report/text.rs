@@ -3,7 +3,7 @@
 use super::rows::{Group, Rows, shown};
 
 /// Columns that a terminal has room for.
-const COLUMNS: [&str; 25] = [
+const COLUMNS: [&str; 26] = [
     "knob",
     "setting",
     "subject",
@@ -22,6 +22,7 @@ const COLUMNS: [&str; 25] = [
     "rotations",
     "lost",
     "still_lost",
+    "begun_anew",
     "stolen_ms",
     "blocked_us",
     "control",
